@@ -1,0 +1,5 @@
+"""`python -m broker`, the same as `runcast`."""
+
+from broker.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""The app factory: puts one edge together from its settings."""
+
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route
+
+from broker.edge.events import EventsEndpoint, EventsPolicy
+from broker.edge.operations import operations_routes
+from broker.edge.problems import EXCEPTION_HANDLERS
+from broker.engine.hub import Follower, Hub
+from broker.engine.stats import Stats
+from broker.metrics import make_registry
+from broker.redis.connections import connect
+from broker.redis.streams import RedisLog
+from broker.redis.tail import BlockTail
+from broker.settings import Settings
+
+__all__ = ["Edge", "make_edge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One edge: the ASGI app, and the parts that a server needs to end it well."""
+
+    app: Starlette
+    hub: Hub
+
+
+def make_edge(settings: Settings, redis_url: str, routes: Sequence[BaseRoute] = ()) -> Edge:
+    """An edge over the Redis at `redis_url`. Nothing is opened before the app's lifespan begins.
+
+    Args:
+        settings: all bounds, names and intervals.
+        redis_url: the settings' own, or that of the embedded server.
+        routes: what else is served, such as the demo's page.
+    """
+    client = connect(
+        redis_url,
+        timeout_seconds=settings.redis_timeout_seconds,
+        connections=settings.redis_connections,
+    )
+    log = RedisLog(client, settings.keys, settings.events)
+    tails: list[BlockTail] = []
+
+    def make_tail(follower: Follower) -> BlockTail:
+        tail = BlockTail(settings.tail(redis_url), settings.keys, client, follower, random.Random())
+        tails.append(tail)
+        return tail
+
+    hub = Hub(
+        log,
+        make_tail,
+        settings.limits,
+        Stats(),
+        clock=time.monotonic,
+        wall_ms=lambda: time.time() * 1000,
+        random_source=random.Random(),
+    )
+    policy = EventsPolicy(
+        reject_missing=settings.missing_run == "reject",
+        end_expired=settings.expired_run == "end",
+        limits=settings.request_limits,
+    )
+    app = Starlette(
+        routes=[
+            Route("/v1/runs/{run_id}/events", EventsEndpoint(hub, policy), methods=["GET"]),
+            *operations_routes(hub, log.ping, make_registry(hub, tails[0], log)),
+            *routes,
+        ],
+        exception_handlers=dict(EXCEPTION_HANDLERS),
+        lifespan=lambda app: _lifespan(client, hub, tails[0]),
+    )
+    return Edge(app, hub)
+
+
+@asynccontextmanager
+async def _lifespan(client: Redis, hub: Hub, tail: BlockTail) -> AsyncIterator[None]:
+    """Opened in this order; closed in the reverse one: streams, tail, Redis."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose)
+        await stack.enter_async_context(tail)
+        await stack.enter_async_context(hub)
+        yield

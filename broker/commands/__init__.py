@@ -1,0 +1,1 @@
+"""What each `runcast` command does, one module a command; `broker.cli` has their flags."""

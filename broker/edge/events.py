@@ -1,0 +1,238 @@
+"""`GET /v1/runs/{run_id}/events`: a run's events as a stream, or as one JSON page."""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+import structlog
+from starlette.datastructures import Headers, QueryParams
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from broker.edge.asgi_sink import AsgiSink
+from broker.edge.problems import problem_response
+from broker.engine.delivery import View
+from broker.engine.hub import Hub, Opening
+from broker.engine.log import LogUnavailable, NotAStream
+from broker.engine.page import Page
+from broker.engine.subscriber import Subscriber
+from broker.wire.event import Event
+from broker.wire.frame import retry_line
+from broker.wire.gap import Gap
+from broker.wire.ids import START, RunId, is_run_id
+from broker.wire.problem import (
+    BadRunId,
+    Problem,
+    RunNotFound,
+    Unavailable,
+    WrongKeyType,
+)
+from broker.wire.request import EventsRequest, RequestLimits, Resume
+
+__all__ = ["EventsEndpoint", "EventsPolicy"]
+
+logger = structlog.get_logger("runcast.stream")
+
+STREAM_HEADERS: Final = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store, no-transform",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+}
+JSON_HEADERS: Final = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "vary": "accept",
+}
+_LAST_TIME_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, after which a time can't be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsPolicy:
+    """What operators may choose about this endpoint."""
+
+    reject_missing: bool
+    """Answer 404 for a run that does not exist, instead of waiting for it."""
+    end_expired: bool
+    """Answer 204 for a cursor into a run that is gone, instead of saying a gap."""
+    limits: RequestLimits
+
+
+class EventsEndpoint:
+    """A raw ASGI endpoint: no layer stands between the stream and the server's `send`."""
+
+    def __init__(self, hub: Hub, policy: EventsPolicy) -> None:
+        self._hub = hub
+        self._policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request; everything that can be refused is refused before the first byte."""
+        wants_json = False
+        try:
+            run_id = _run_id(scope["path_params"]["run_id"])
+            request = self._parse(scope)
+            wants_json = request.as_json
+            opening = await self._open(run_id, request)
+            if wants_json:
+                response = await self._json(opening, request)
+            elif opening.over or self._expired(opening, request):
+                response = Response(status_code=204, headers={"cache-control": "no-store"})
+            elif scope["method"] == "HEAD":
+                response = Response(headers=STREAM_HEADERS)
+            else:
+                await self._stream(opening, request, scope, receive, send)
+                return
+        except NotAStream:
+            response = problem_response(WrongKeyType(run_id))
+        except LogUnavailable:
+            response = self._come_back("Redis can't be reached.", wants_json=wants_json)
+        except Problem as problem:
+            response = problem_response(problem)
+        await response(scope, receive, send)
+
+    def _parse(self, scope: Scope) -> EventsRequest:
+        headers = Headers(scope=scope)
+        return EventsRequest.parse(
+            last_event_id=headers.getlist("last-event-id"),
+            accept=", ".join(headers.getlist("accept")),
+            query=QueryParams(scope["query_string"]),
+            limits=self._policy.limits,
+        )
+
+    async def _open(self, run_id: RunId, request: EventsRequest) -> Opening:
+        if self._hub.draining:
+            raise LogUnavailable
+        opening = await self._hub.open(run_id, request.start)
+        if self._policy.reject_missing and opening.missing:
+            raise RunNotFound(run_id)
+        return opening
+
+    def _expired(self, opening: Opening, request: EventsRequest) -> bool:
+        return (
+            self._policy.end_expired
+            and opening.missing
+            and isinstance(request.start, Resume)
+            and request.start.cursor != START
+        )
+
+    def _come_back(self, why: str, *, wants_json: bool) -> Response:
+        """What is answered when nothing can be served now.
+
+        An EventSource gives up for good on 503, so it gets an empty stream and a time to return.
+        """
+        milliseconds = self._hub.retry_milliseconds
+        if wants_json:
+            return problem_response(Unavailable(why, max(1, round(milliseconds / 1000))))
+        return Response(retry_line(milliseconds), headers=STREAM_HEADERS)
+
+    # ---- the stream
+
+    async def _stream(
+        self, opening: Opening, request: EventsRequest, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        headers = dict(STREAM_HEADERS)
+        if not request.control and not opening.feed.window.covers(opening.position):
+            # Without control events a gap can only be said before the first byte.
+            page = await self._hub.page(opening, self._policy.limits.page_events)
+            if page.gap is not None:
+                headers["runcast-gap"] = page.gap.header()
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            }
+        )
+        started = time.monotonic()
+        sink = AsgiSink(scope)
+        subscriber = self._hub.subscribe(
+            opening,
+            sink,
+            View(request.types, request.control, request.heartbeat_as_event),
+            greeting=retry_line(self._hub.retry_milliseconds),
+        )
+        try:
+            await sink.run(receive, send, subscriber.drained)
+        finally:
+            self._hub.leave(subscriber)
+            _log_end(opening.feed.run_id, subscriber, time.monotonic() - started)
+
+    # ---- the page
+
+    async def _json(self, opening: Opening, request: EventsRequest) -> Response:
+        run_id = opening.feed.run_id
+        if opening.over:
+            return _page_response(run_id, opening, (), final=True)
+        deadline = asyncio.get_running_loop().time() + request.wait_seconds
+        while True:
+            seen = opening.feed.end
+            page = await self._hub.page(opening, request.limit)
+            events = tuple(
+                event
+                for event in page.events
+                if request.types is None or event.type in request.types
+            )
+            if events or page.gap is not None or page.final or page.more:
+                return _page_response(run_id, opening, events, page=page)
+            # Types that were not asked for are behind us: the next look begins after them.
+            opening = replace(opening, position=page.last, lenient=False)
+            if not await self._hub.wait_for_move(opening.feed, seen, deadline):
+                return _page_response(run_id, opening, ())
+
+
+def _run_id(text: str) -> RunId:
+    if not is_run_id(text):
+        raise BadRunId(text)
+    return RunId(text)
+
+
+def _page_response(
+    run_id: RunId,
+    opening: Opening,
+    events: tuple[Event, ...],
+    *,
+    page: Page | None = None,
+    final: bool = False,
+) -> Response:
+    gap: Gap | None = page.gap if page is not None else None
+    document = {
+        "run_id": run_id,
+        "events": [_event_document(event) for event in events],
+        "next": str(opening.position if page is None else page.last),
+        "has_more": page is not None and page.more,
+        "final": final or (page is not None and page.final),
+        "gap": None if gap is None else gap.document(),
+    }
+    return Response(orjson.dumps(document), headers=JSON_HEADERS, media_type="application/json")
+
+
+def _event_document(event: Event) -> dict[str, Any]:
+    return {
+        "id": str(event.id),
+        "type": event.type or None,
+        "data": event.data.decode(),
+        "time": _time(event.id.ms),
+    }
+
+
+def _time(ms: int) -> str | None:
+    """When Redis took the event; `None` for ids that producers count up by themselves."""
+    if not 0 < ms <= _LAST_TIME_MS:
+        return None
+    moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _log_end(run_id: RunId, subscriber: Subscriber, seconds: float) -> None:
+    logger.info(
+        "stream ended",
+        run=run_id,
+        reason=None if subscriber.ending is None else subscriber.ending.value,
+        events=subscriber.frames,
+        bytes=subscriber.bytes,
+        seconds=round(seconds, 3),
+    )

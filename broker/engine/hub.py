@@ -1,0 +1,415 @@
+"""The hub: owns the feeds of this process, their subscribers, and every task of the engine."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import structlog
+
+from broker.engine.delivery import Sink, View
+from broker.engine.ending import Ending
+from broker.engine.feed import Feed
+from broker.engine.flight import FreshFlight, SingleFlight
+from broker.engine.limits import Limits
+from broker.engine.log import Log, LogUnavailable, NotAStream
+from broker.engine.page import Page, PageReader
+from broker.engine.replay import Replay
+from broker.engine.stats import Stats
+from broker.engine.subscriber import State, Subscriber
+from broker.wire.ids import START, RunId, StreamId
+from broker.wire.request import Beginning, Latest, Newest, Resume, Since, Start
+
+__all__ = ["Follower", "Hub", "Opening", "Tail"]
+
+logger = structlog.get_logger("runcast.engine")
+
+
+class Tail(Protocol):
+    """Says when a watched run may have changed. Knows no events and moves no position."""
+
+    def watch(self, run_id: RunId) -> None:
+        """Begins to look at a run; idempotent."""
+
+    def unwatch(self, run_id: RunId) -> None:
+        """Stops looking at it; idempotent."""
+
+
+class Follower(Protocol):
+    """The hub, as the tail sees it."""
+
+    def position(self, run_id: RunId) -> StreamId | None:
+        """Where the run's feed stands; `None` if it need not be watched."""
+
+    async def advance(self, run_id: RunId) -> None:
+        """Takes what is new, with the proof that nothing before it was skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A checked way into a run: its feed, and the position to start from."""
+
+    feed: Feed
+    position: StreamId
+    lenient: bool
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended and the position is at or past its terminal event."""
+        return self.feed.final is not None and self.position >= self.feed.final
+
+    @property
+    def missing(self) -> bool:
+        """Whether the run has no events and never had any."""
+        return self.feed.end == START
+
+
+class Hub:
+    """Feeds, subscribers and tasks. Use it as an async context manager.
+
+    One sweeper looks after heartbeats, stalls and idle feeds for the whole process. A task of its
+    own runs for a viewer only while it is replaying.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        tail: Callable[[Follower], Tail],
+        limits: Limits,
+        stats: Stats,
+        *,
+        clock: Callable[[], float],
+        wall_ms: Callable[[], float],
+        random_source: random.Random,
+    ) -> None:
+        """
+        Args:
+            log: where events are read from.
+            tail: makes the tail that tells this hub of changes.
+            limits: the bounds.
+            stats: where to count.
+            clock: monotonic seconds.
+            wall_ms: milliseconds since 1970.
+            random_source: for jitter.
+        """
+        self.stats = stats
+        self.draining = False
+        self._log = log
+        self._tail = tail(self)
+        self._limits = limits
+        self._clock = clock
+        self._wall_ms = wall_ms
+        self._random = random_source
+        self._reader = PageReader(log, limits, stats)
+        self._replay = Replay(self._reader, limits.replay_concurrency, stats)
+        self._opens: SingleFlight[RunId, Feed] = SingleFlight()
+        self._advances: dict[RunId, FreshFlight] = {}
+        self._feeds: dict[RunId, Feed] = {}
+        self._subscribers: set[Subscriber] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._sweeper = self._spawn(self._sweep(), "engine sweeper")
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for subscriber in list(self._subscribers):
+            subscriber.end(Ending.DRAIN)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._replay.aclose()
+        await self._opens.aclose()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the sweeper runs, without which nobody's heartbeat does."""
+        return self._sweeper is not None and not self._sweeper.done()
+
+    @property
+    def subscriber_count(self) -> int:
+        """Viewers connected, those whose last bytes are still on their way included."""
+        return len(self._subscribers)
+
+    @property
+    def live_count(self) -> int:
+        """Viewers that the feeds push to."""
+        return sum(len(feed.live) for feed in self._feeds.values())
+
+    @property
+    def feed_count(self) -> int:
+        """Runs watched here."""
+        return len(self._feeds)
+
+    @property
+    def retry_milliseconds(self) -> int:
+        """A spread-out time for a client to come back after."""
+        base = self._limits.retry_seconds * 1000
+        return round(base * self._random.uniform(0.5, 1.5))
+
+    # ---- for viewers
+
+    async def open(self, run_id: RunId, start: Start) -> Opening:
+        """The way into a run for a viewer who wants it from `start`.
+
+        Raises:
+            LogUnavailable: Redis can't be read now.
+            NotAStream: the key holds something else.
+        """
+        feed = self._feeds.get(run_id)
+        if feed is None or (feed.final is not None and not self._serves(feed, start)):
+            # An ended run is not watched any more; whether it is still the same run is asked anew.
+            feed = await self._opens.do(run_id, lambda: self._open(run_id))
+        match start:
+            case Beginning():
+                return Opening(feed, START, lenient=True)
+            case Resume(cursor):
+                return Opening(feed, cursor, lenient=False)
+            case Latest():
+                return Opening(feed, feed.end, lenient=feed.end == START)
+            case Newest(count):
+                ids = await self._log.newest(run_id, count + 1, None)
+                found = ids[count] if len(ids) > count else None
+            case Since(ms):
+                ids = await self._log.newest(run_id, 1, StreamId(ms, 0))
+                found = ids[0] if ids else None
+        # A feed that is behind has these events before it: its end is the nearest proven place.
+        if found is None:
+            return Opening(feed, START, lenient=True)
+        return Opening(feed, min(found, feed.end), lenient=False)
+
+    async def page(self, opening: Opening, limit: int) -> Page:
+        """One page from the opening's position, from Redis."""
+        return await self._replay.page(
+            opening.feed.run_id, opening.position, lenient=opening.lenient, limit=limit
+        )
+
+    async def wait_for_move(self, feed: Feed, seen: StreamId, deadline: float) -> bool:
+        """Waits until the feed's end is no longer `seen`.
+
+        Args:
+            feed: the run.
+            seen: where the end was before the caller looked for events.
+            deadline: the loop's time to stop waiting at.
+
+        Returns:
+            Whether it has moved.
+        """
+        moved = asyncio.Event()
+        feed.listeners.add(moved.set)
+        try:
+            async with asyncio.timeout_at(deadline):
+                while feed.end == seen and not self.draining:
+                    moved.clear()
+                    await moved.wait()
+        except TimeoutError:
+            return False
+        finally:
+            feed.listeners.discard(moved.set)
+        return not self.draining
+
+    def subscribe(self, opening: Opening, sink: Sink, view: View, greeting: bytes) -> Subscriber:
+        """Connects a viewer. Pair it with `leave` once the sink is done with."""
+        subscriber = Subscriber(
+            opening.feed,
+            sink,
+            view,
+            position=opening.position,
+            lenient=opening.lenient,
+            limits=self._limits,
+            stats=self.stats,
+            on_pull=self._start_pulling,
+            now=self._clock(),
+        )
+        self._subscribers.add(subscriber)
+        self._empty.clear()
+        subscriber.greet(greeting)
+        subscriber.join()
+        return subscriber
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Forgets a viewer whose connection is over."""
+        subscriber.end(Ending.CLIENT_GONE)
+        self._subscribers.discard(subscriber)
+        if not self._subscribers:
+            self._empty.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new viewers and ends the present ones, spread over `seconds`.
+
+        Returns when every connection is over, or when as much time again has passed.
+        """
+        self.draining = True
+        for feed in self._feeds.values():
+            feed.notify()
+        leaving = list(self._subscribers)
+        self._random.shuffle(leaving)
+        for index, subscriber in enumerate(leaving):
+            subscriber.end(Ending.DRAIN)
+            if index % _DRAIN_GROUP == _DRAIN_GROUP - 1:
+                await asyncio.sleep(seconds * _DRAIN_GROUP / len(leaving))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        for subscriber in list(self._subscribers):
+            subscriber.abandon()
+
+    # ---- for the tail
+
+    def position(self, run_id: RunId) -> StreamId | None:
+        """Where the run's feed stands; `None` if it need not be watched."""
+        feed = self._feeds.get(run_id)
+        return None if feed is None or feed.final is not None else feed.end
+
+    async def advance(self, run_id: RunId) -> None:
+        """Takes what is new in a run, with the proof that nothing before it was skipped.
+
+        Raises:
+            LogUnavailable: Redis can't be read now; the position stands.
+        """
+        feed = self._feeds.get(run_id)
+        if feed is None or feed.final is not None:
+            return
+        flight = self._advances.setdefault(run_id, FreshFlight())
+        await flight.do(lambda: self._advance(feed))
+
+    # ---- inside
+
+    @staticmethod
+    def _serves(feed: Feed, start: Start) -> bool:
+        match start:
+            case Resume(cursor):
+                return feed.window.covers(cursor) or cursor == feed.final
+            case _:
+                return False
+
+    async def _open(self, run_id: RunId) -> Feed:
+        info = await self._log.info(run_id)
+        feed = Feed(
+            run_id,
+            position=START if info is None else info.last_generated,
+            final=None if info is None else info.final,
+            window_bytes=self._limits.window_bytes,
+            stats=self.stats,
+        )
+        self._feeds[run_id] = feed
+        if feed.final is None:
+            self._tail.watch(run_id)
+        return feed
+
+    async def _advance(self, feed: Feed) -> None:
+        while True:
+            try:
+                page = await self._reader.read(feed.run_id, feed.end)
+            except NotAStream:
+                for subscriber in list(feed.subscribers):
+                    subscriber.end(Ending.NOT_A_STREAM)
+                self._drop(feed)
+                feed.notify()
+                return
+            feed.apply(page, wall_ms=self._wall_ms())
+            if feed.final is not None:
+                self._tail.unwatch(feed.run_id)
+                return
+            if not page.more:
+                return
+
+    def _start_pulling(self, subscriber: Subscriber) -> None:
+        self._spawn(self._pull(subscriber), f"replay {subscriber.feed.run_id}")
+
+    async def _pull(self, subscriber: Subscriber) -> None:
+        """Brings a REPLAYING subscriber forward until it is live, lagging, or gone."""
+        feed = subscriber.feed
+        failures = 0
+        while subscriber.state is State.REPLAYING:
+            frames = feed.window.read(subscriber.position, self._limits.page_bytes)
+            if frames is not None:
+                self.stats.window_hits += 1
+                subscriber.replay(frames)
+                await asyncio.sleep(0)
+                continue
+            try:
+                await self._pull_page(subscriber)
+                failures = 0
+            except NotAStream:
+                subscriber.end(Ending.NOT_A_STREAM)
+            except LogUnavailable:
+                failures += 1
+                await asyncio.sleep(self._backoff(failures))
+            except Exception:
+                # One viewer's page must not leave them hanging, nor end anyone else's stream.
+                logger.exception("replay failed", run=feed.run_id)
+                subscriber.end(Ending.ERROR)
+
+    async def _pull_page(self, subscriber: Subscriber) -> None:
+        feed = subscriber.feed
+        head, position = feed.window.head, subscriber.position
+        page = await self._replay.page(feed.run_id, position, lenient=subscriber.lenient)
+        if page.gap is None and position <= feed.end:
+            subscriber.receive(page, head)
+            return
+        # The stream is not what the feed takes it for, or the feed is behind (the viewer may come
+        # from a faster edge): the feed looks first, then the viewer is placed.
+        await self.advance(feed.run_id)
+        if page.gap is None and subscriber.position == position > feed.end:
+            subscriber.rewind()
+        else:
+            subscriber.receive(page, head)
+
+    def _backoff(self, failures: int) -> float:
+        longest = min(
+            self._limits.retry_backoff_max_seconds,
+            self._limits.retry_backoff_seconds * 2 ** min(failures, 16),
+        )
+        return self._random.uniform(longest / 2, longest)
+
+    async def _sweep(self) -> None:
+        interval = min(1.0, self._limits.heartbeat_seconds / 4)
+        while True:
+            await asyncio.sleep(interval)
+            now = self._clock()
+            for subscriber in list(self._subscribers):
+                subscriber.tick(now)
+            for feed in list(self._feeds.values()):
+                self._look_at_idle(feed, now)
+
+    def _look_at_idle(self, feed: Feed, now: float) -> None:
+        if feed.subscribers or feed.listeners:
+            feed.idle_since = None
+        elif feed.idle_since is None:
+            feed.idle_since = now
+        elif now - feed.idle_since >= self._limits.linger_seconds:
+            self._drop(feed)
+
+    def _drop(self, feed: Feed) -> None:
+        if self._feeds.get(feed.run_id) is feed:
+            del self._feeds[feed.run_id]
+            self._tail.unwatch(feed.run_id)
+            self._reader.forget(feed.run_id)
+            self._advances.pop(feed.run_id, None)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("task failed", task=task.get_name(), exc_info=error)
+
+
+_DRAIN_GROUP = 16
+"""How many viewers leave in one step of a drain."""

@@ -1,0 +1,25 @@
+"""Every bound of the engine, with its unit in its name."""
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much, how many, how long. The settings give the values and say why."""
+
+    window_bytes: int = 1 << 20
+    page_events: int = 1000
+    page_bytes: int = 256 << 10
+    first_page_events: int = 32
+    """Of a run whose events' size is not known yet."""
+    unsent_bytes: int = 256 << 10
+    replay_concurrency: int = 16
+    heartbeat_seconds: float = 15
+    stall_timeout_seconds: float = 30
+    linger_seconds: float = 10
+    missing_run_timeout_seconds: float = 300
+    retry_seconds: float = 3
+    retry_backoff_seconds: float = 0.1
+    retry_backoff_max_seconds: float = 5

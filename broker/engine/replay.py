@@ -1,0 +1,42 @@
+"""Replay: page reads for viewers, shared by all who want the same page, bounded and fair."""
+
+import asyncio
+
+from broker.engine.flight import SingleFlight
+from broker.engine.page import Page, PageReader
+from broker.engine.stats import Stats
+from broker.wire.ids import RunId, StreamId
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """Pages for any number of viewers, at most `concurrency` reads at a time.
+
+    Each page queues anew behind those who asked before (a semaphore wakes in order), so a long
+    replay takes its turn with the short ones.
+    """
+
+    def __init__(self, reader: PageReader, concurrency: int, stats: Stats) -> None:
+        self._reader = reader
+        self._slots = asyncio.Semaphore(concurrency)
+        self._flights: SingleFlight[tuple[RunId, StreamId, bool, int | None], Page] = SingleFlight()
+        self._stats = stats
+
+    async def page(
+        self, run_id: RunId, after: StreamId, *, lenient: bool = False, limit: int | None = None
+    ) -> Page:
+        """The page after `after`; see `PageReader.read`."""
+        key = (run_id, after, lenient, limit)
+        if key in self._flights:
+            self._stats.pages_shared += 1
+
+        async def read() -> Page:
+            async with self._slots:
+                return await self._reader.read(run_id, after, lenient=lenient, limit=limit)
+
+        return await self._flights.do(key, read)
+
+    async def aclose(self) -> None:
+        """Cancels the reads under way."""
+        await self._flights.aclose()

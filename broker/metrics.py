@@ -1,0 +1,186 @@
+"""The metrics page: what the engine, the tail and Redis reads have counted, in Prometheus' terms.
+
+The hot path counts in plain numbers; this collector reads them when it is asked.
+"""
+
+import platform
+from collections.abc import Iterable, Iterator
+
+import redis as redis_py
+import starlette
+import uvicorn
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from broker import __version__
+from broker.engine.ending import Ending
+from broker.engine.hub import Hub
+from broker.engine.stats import LATENCY_BUCKETS
+from broker.redis.streams import RedisLog
+from broker.redis.tail import BlockTail
+from broker.wire.gap import GapReason
+
+__all__ = ["make_registry"]
+
+
+def make_registry(hub: Hub, tail: BlockTail, log: RedisLog) -> CollectorRegistry:
+    """A registry of its own for one edge, so that two in a process don't mix."""
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    registry.register(_EdgeCollector(hub, tail, log))
+    return registry
+
+
+class _EdgeCollector(Collector):
+    def __init__(self, hub: Hub, tail: BlockTail, log: RedisLog) -> None:
+        self._hub = hub
+        self._tail = tail
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._gauges()
+        yield from self._counters()
+        yield self._latency()
+        yield InfoMetricFamily(
+            "runcast_build",
+            "The versions that this edge is made of.",
+            value={
+                "version": __version__,
+                "python": platform.python_version(),
+                "starlette": starlette.__version__,
+                "uvicorn": uvicorn.__version__,
+                "redis_py": redis_py.__version__,
+            },
+        )
+
+    def _gauges(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "runcast_subscribers",
+            "Viewers connected now, those that are being sent their last bytes included.",
+            self._hub.subscriber_count,
+        )
+        yield GaugeMetricFamily(
+            "runcast_live_subscribers",
+            "Viewers at the end of their run, who get events as they happen; the others replay.",
+            self._hub.live_count,
+        )
+        yield GaugeMetricFamily(
+            "runcast_runs_watched", "Runs with a viewer now, or until lately.", self._hub.feed_count
+        )
+        yield GaugeMetricFamily(
+            "runcast_tail_connections",
+            "Redis connections that wait for new events.",
+            self._tail.connection_count,
+        )
+        yield GaugeMetricFamily(
+            "runcast_draining",
+            "1 while this process is leaving, else 0.",
+            int(self._hub.draining),
+        )
+
+    def _counters(self) -> Iterator[Metric]:
+        stats = self._hub.stats
+        for name, help_text, value in (
+            ("subscriptions", "Streams begun.", stats.subscribed),
+            (
+                "events_read",
+                "Events that the tail took from Redis, once per run.",
+                stats.events_read,
+            ),
+            (
+                "events_repaired",
+                "Events read whose type or data had to be changed to be sent "
+                "(not UTF-8; CR, LF or NUL in the type): a producer writes what it should not.",
+                stats.events_repaired,
+            ),
+            ("frames_delivered", "Events written to viewers.", stats.frames_delivered),
+            ("delivered_bytes", "Bytes of streams written to viewers.", stats.bytes_delivered),
+            (
+                "pages_read",
+                "Reads of runs' streams, by the tail and for replays.",
+                stats.pages_read,
+            ),
+            ("pages_shared", "Replay reads saved: read for someone else.", stats.pages_shared),
+            (
+                "window_hits",
+                "Replay reads saved: served from memory.",
+                stats.window_hits,
+            ),
+            (
+                "slow_subscribers",
+                "Times that a live viewer fell behind its connection and went back to pulling.",
+                stats.slow,
+            ),
+            (
+                "stalled_subscribers",
+                "Viewers dropped because they took no byte for the stall timeout.",
+                stats.endings[Ending.STALLED],
+            ),
+            (
+                "tail_wakeups",
+                "Times that Redis said there is something new.",
+                self._tail.stats.wakeups,
+            ),
+            (
+                "redis_reconnects",
+                "Times that a tail's connection to Redis was made again.",
+                self._tail.stats.reconnects,
+            ),
+            (
+                "tail_interruptions",
+                "Times that a tail's connection to Redis failed.",
+                self._tail.stats.interruptions,
+            ),
+        ):
+            yield CounterMetricFamily(f"runcast_{name}", help_text, value)
+        yield _labelled(
+            "runcast_gaps",
+            "Gaps said to viewers: events they asked for that could not be served.",
+            "reason",
+            ((reason.value, stats.gaps[reason]) for reason in GapReason),
+        )
+        yield _labelled(
+            "runcast_disconnects",
+            "Streams ended, by reason.",
+            "reason",
+            ((ending.value, stats.endings[ending]) for ending in Ending),
+        )
+        yield _labelled(
+            "runcast_redis_errors",
+            "Commands to Redis that failed, by kind of error.",
+            "error",
+            sorted(self._log.errors.items()),
+        )
+
+    def _latency(self) -> Metric:
+        latency = self._hub.stats.latency
+        buckets: list[tuple[str, float]] = []
+        so_far = 0
+        for bound, count in zip(LATENCY_BUCKETS, latency.counts, strict=False):
+            so_far += count
+            buckets.append((str(bound), so_far))
+        buckets.append(("+Inf", so_far + latency.counts[-1]))
+        return HistogramMetricFamily(
+            "runcast_event_to_socket_seconds",
+            "From an event's id (Redis' clock) to its write to a live viewer.",
+            buckets=buckets,
+            sum_value=latency.total,
+        )
+
+
+def _labelled(
+    name: str, help_text: str, label: str, values: Iterable[tuple[str, int]]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, help_text, labels=[label])
+    for value, count in values:
+        family.add_metric([value], count)
+    return family

@@ -1,0 +1,76 @@
+"""Appending events to runs, and how long they are kept."""
+
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from broker.redis.connections import describe
+from broker.redis.streams import KeyTemplate, parse_id
+from broker.wire.event import EventFormat, is_event_type
+from broker.wire.ids import RunId, StreamId
+
+__all__ = ["PublishError", "Publisher"]
+
+RETENTION_SECONDS: Final = 24 * 3600
+RETENTION_AFTER_END_SECONDS: Final = 3600
+
+
+class PublishError(Exception):
+    """The append failed, or its outcome is not known; the message says which."""
+
+
+class Publisher:
+    """XADD with EXPIRE, in one transaction. Never sent twice: that would be two events."""
+
+    def __init__(
+        self,
+        client: Redis,
+        keys: KeyTemplate,
+        events: EventFormat,
+        *,
+        retention_seconds: int = RETENTION_SECONDS,
+        retention_after_end_seconds: int = RETENTION_AFTER_END_SECONDS,
+    ) -> None:
+        """
+        Args:
+            client: must not retry commands by itself.
+            keys: how keys are made.
+            events: the field names, and what ends a run.
+            retention_seconds: how long a run is kept after its newest event.
+            retention_after_end_seconds: the same after its terminal event.
+        """
+        self._client = client
+        self._keys = keys
+        self._events = events
+        self._retention = retention_seconds
+        self._retention_after_end = retention_after_end_seconds
+
+    async def publish(self, run_id: RunId, event_type: str, data: str) -> StreamId:
+        """Appends one event.
+
+        Raises:
+            ValueError: the type can't be an event type.
+            PublishError: it was not appended, or may or may not have been.
+        """
+        if not is_event_type(event_type):
+            raise ValueError(
+                f"{event_type!r} can't be an event type: no CR, LF or NUL, not runcast.…"
+            )
+        fields = {self._events.type_field: event_type} if event_type else {}
+        fields[self._events.data_field] = data
+        encoded = {name.encode(): value.encode() for name, value in fields.items()}
+        final = self._events.decode(StreamId(0, 1), encoded).final
+        key = self._keys.key(run_id)
+        try:
+            async with self._client.pipeline(transaction=True) as transaction:
+                transaction.execute_command(
+                    "XADD", key, "*", *(part for pair in encoded.items() for part in pair)
+                )
+                transaction.execute_command(
+                    "EXPIRE", key, self._retention_after_end if final else self._retention
+                )
+                entry_id, _ = await transaction.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise PublishError(f"not acknowledged by Redis: {describe(error)}") from error
+        return parse_id(entry_id)

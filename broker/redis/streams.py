@@ -1,0 +1,132 @@
+"""The engine's `Log`, over Redis: XREAD, XREVRANGE and XINFO STREAM of one key at a time."""
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from broker.engine.log import LogUnavailable, NotAStream, StreamInfo
+from broker.redis.connections import command, describe
+from broker.wire.event import Event, EventFormat
+from broker.wire.ids import RunId, StreamId
+
+__all__ = ["KeyTemplate", "RedisLog", "parse_id"]
+
+logger = structlog.get_logger("runcast.redis")
+
+_PLACEHOLDER: Final = "{run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTemplate:
+    """How a run's key is made from its id; ``{{…}}`` stands for a literal hash tag ``{…}``."""
+
+    template: str
+
+    def __post_init__(self) -> None:
+        rest = self.template.replace("{{", "").replace("}}", "")
+        fields = re.findall(r"\{[^{}]*\}", rest)
+        braces = rest.replace(_PLACEHOLDER, "")
+        tagged = "{{{run_id}}}" in self.template
+        if not tagged and (fields != [_PLACEHOLDER] or "{" in braces or "}" in braces):
+            raise ValueError(
+                f"{self.template!r} must have {_PLACEHOLDER} exactly once; "
+                "write a literal hash tag as {{tag}}"
+            )
+
+    def key(self, run_id: RunId) -> str:
+        """The key of a run whose id was checked."""
+        return self.template.format(run_id=run_id)
+
+
+def parse_id(raw: bytes) -> StreamId:
+    """An id as Redis writes it."""
+    ms, _, seq = raw.partition(b"-")
+    return StreamId(int(ms), int(seq))
+
+
+class RedisLog:
+    """Reads of runs' streams; see `broker.engine.log.Log`."""
+
+    def __init__(self, client: Redis, keys: KeyTemplate, events: EventFormat) -> None:
+        self._client = client
+        self._keys = keys
+        self._events = events
+        self.errors: Counter[str] = Counter()
+        """Failed commands, by kind of error."""
+
+    async def read(self, run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:
+        """XREAD COUNT; without BLOCK, so a missing key and an empty stream are the same."""
+        key = self._keys.key(run_id)
+        answer = await self._ask(
+            command(self._client, "XREAD", "COUNT", count, "STREAMS", key, str(after))
+        )
+        if not answer:
+            return ()
+        return [self._event(entry_id, fields) for entry_id, fields in answer[0][1]]
+
+    async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
+        """XREVRANGE COUNT, from the end or from below `before`."""
+        highest = "+" if before is None else f"({before}"
+        answer = await self._ask(
+            command(self._client, "XREVRANGE", self._keys.key(run_id), highest, "-", "COUNT", count)
+        )
+        return [parse_id(entry_id) for entry_id, _ in answer or ()]
+
+    async def info(self, run_id: RunId) -> StreamInfo | None:
+        """XINFO STREAM. Redis before 7.0 lacks the counters; see `StreamInfo`."""
+        try:
+            answer = await self._ask(command(self._client, "XINFO STREAM", self._keys.key(run_id)))
+        except _NoSuchKey:
+            return None
+        max_deleted = answer.get("max-deleted-entry-id")
+        return StreamInfo(
+            length=answer["length"],
+            last_generated=parse_id(answer["last-generated-id"]),
+            first_event=self._entry(answer.get("first-entry")),
+            last_event=self._entry(answer.get("last-entry")),
+            max_deleted=None if max_deleted is None else parse_id(max_deleted),
+            added=answer.get("entries-added"),
+        )
+
+    async def ping(self) -> None:
+        """PING, to see whether Redis answers.
+
+        Raises:
+            LogUnavailable: it does not.
+        """
+        await self._ask(command(self._client, "PING"))
+
+    def _event(self, entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event:
+        return self._events.decode(parse_id(entry_id), fields or {})
+
+    def _entry(self, entry: tuple[bytes, Mapping[bytes, bytes]] | None) -> Event | None:
+        return None if entry is None else self._event(*entry)
+
+    async def _ask(self, command: Awaitable[Any]) -> Any:
+        try:
+            return await command
+        except ResponseError as error:
+            text = str(error)
+            if text.startswith("WRONGTYPE"):
+                raise NotAStream from error
+            if text.startswith("no such key"):
+                raise _NoSuchKey from error
+            self._failed(error)
+            raise LogUnavailable(describe(error)) from error
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+            raise LogUnavailable(describe(error)) from error
+
+    def _failed(self, error: RedisError | OSError | TimeoutError) -> None:
+        self.errors[type(error).__name__] += 1
+        logger.debug("redis command failed", error=describe(error))
+
+
+class _NoSuchKey(Exception):
+    """XINFO's answer for a key that is not there."""

@@ -1,0 +1,47 @@
+"""The one place that relies on uvicorn's internals: its httptools protocol, extended.
+
+Adds to each request's scope a way to drop its connection at once. ASGI has none, and without one
+a client that stopped reading holds its socket and buffers until the kernel gives up on it.
+
+Holds for the uvicorn versions that pyproject.toml allows; `tests/unit/test_protocol.py` is the
+contract, and fails loudly on one that differs.
+"""
+
+import asyncio
+import socket
+import sys
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from broker.edge.asgi_sink import ABORT_EXTENSION
+
+__all__ = ["EdgeProtocol"]
+
+_UNACKNOWLEDGED_MILLISECONDS: Final = 60_000
+"""How long sent bytes may stay unacknowledged before the kernel ends the connection: a client
+that vanished without a word would otherwise be kept for many minutes."""
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol, with a way out."""
+
+    def connection_made(  # type: ignore[override]
+        self, transport: asyncio.Transport
+    ) -> None:
+        """Also has the kernel give up on vanished clients sooner."""
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if (
+            sys.platform == "linux"
+            and connection is not None
+            and connection.family in (socket.AF_INET, socket.AF_INET6)
+        ):
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS
+            )
+
+    def on_message_begin(self) -> None:
+        """Also puts the way out into the request's scope."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT_EXTENSION: {"abort": self.transport.abort}}

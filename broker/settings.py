@@ -1,0 +1,262 @@
+"""Every setting: its name, default, unit and reason. One typed model, read from three places.
+
+`runcast.toml`, then `RUNCAST_…` in the environment, then flags; the later wins.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from broker.engine.limits import Limits
+from broker.redis.connections import check_url
+from broker.redis.streams import KeyTemplate
+from broker.redis.tail import TailSettings
+from broker.wire.event import EventFormat, TerminalRule
+from broker.wire.request import RequestLimits
+
+__all__ = ["CONFIG_FILE", "Settings", "SettingsError", "load_settings"]
+
+CONFIG_FILE: Final = "runcast.toml"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Field(ge=1024, le=1 << 32)]
+
+
+class SettingsError(ValueError):
+    """A setting can't be used. Its text is one line that says which, and what to change."""
+
+
+class Settings(BaseSettings):
+    """The settings of an edge."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUNCAST_", extra="forbid", toml_file=CONFIG_FILE, frozen=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    insecure: bool = Field(
+        False,
+        description="Allow an address other than loopback although no authentication is set up.",
+    )
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="redis://, rediss:// or unix:// URL. Without one, an embedded Valkey is run.",
+    )
+    redis_timeout_seconds: Seconds = Field(5, description="The longest wait for Redis' answer.")
+    redis_connections: Count = Field(
+        16, description="Connections for reads, shared by all viewers; the tail has its own."
+    )
+    embedded_directory: Path = Field(
+        Path(platformdirs.user_data_dir("runcast")) / "valkey",
+        description="Where the embedded Valkey keeps its data.",
+    )
+    embedded_port: int = Field(
+        0, ge=0, le=65535, description="The embedded Valkey's port; 0 takes a free one."
+    )
+
+    key_template: str = Field(
+        "run:{run_id}",
+        description="A run's key. {run_id} is replaced; write a hash tag as {{tag}}.",
+    )
+    type_field: str = Field("type", min_length=1, description="The entry field of the type.")
+    data_field: str = Field("data", min_length=1, description="The entry field of the data.")
+    final_field: str = Field(
+        "final", min_length=1, description="The entry field that ends the run where it is 1."
+    )
+    terminal_types: str = Field(
+        "done,succeeded,failed,cancelled,timed_out",
+        description="Event types that end a run, comma-separated.",
+    )
+    terminal_rule: str | None = Field(
+        None,
+        description="A rule on a top-level JSON key of the data that ends a run, "
+        "such as: state in succeeded,failed",
+    )
+
+    heartbeat_seconds: Seconds = Field(
+        15, description="Quiet time after which a heartbeat is sent; below every proxy's limit."
+    )
+    retry_seconds: Seconds = Field(
+        3, description="How long clients wait before they reconnect; each is told ± 50 %."
+    )
+    missing_run: Literal["wait", "reject"] = Field(
+        "wait", description="For a run that has not begun: wait for it, or answer 404."
+    )
+    missing_run_timeout_seconds: Seconds = Field(
+        300, description="How long a viewer waits for a run to begin."
+    )
+    expired_run: Literal["gap", "end"] = Field(
+        "gap",
+        description="For a cursor into a run that is gone: say a gap and wait, or answer 204.",
+    )
+    stall_timeout_seconds: Seconds = Field(
+        30, description="A viewer that takes no byte for so long is dropped."
+    )
+    linger_seconds: Seconds = Field(
+        10, description="How long a run stays watched after its last viewer, for reconnects."
+    )
+    drain_seconds: Seconds = Field(
+        2, description="At shutdown, the time over which viewers are sent elsewhere."
+    )
+
+    window_bytes: Bytes = Field(
+        1 << 20, description="Newest frames of each watched run kept in memory, in bytes."
+    )
+    page_events: Count = Field(1000, description="The most events read from Redis at once.")
+    page_bytes: Bytes = Field(
+        256 << 10, description="Bytes aimed at per read, by the mean size of the run's events."
+    )
+    unsent_bytes: Bytes = Field(
+        256 << 10, description="Unsent bytes from which a viewer is slow and pulls again."
+    )
+    replay_concurrency: Count = Field(16, description="Replay reads on Redis at a time.")
+    max_limit: Count = Field(1000, description="The most that ?limit= and ?from=-N may ask for.")
+    max_wait_seconds: Seconds = Field(25, description="The most that ?wait= may ask for.")
+
+    tail_block_seconds: Seconds = Field(5, description="How long one XREAD blocks.")
+    tail_keys_per_connection: Count = Field(
+        32, description="Runs per blocked connection; Redis' cost per event grows with it."
+    )
+    sweep_seconds: Seconds = Field(
+        10, description="How often each watched run is looked at without a sign of change."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log level that is written."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags over environment over file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_has_form(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_url(url.get_secret_value())
+        return url
+
+    @field_validator("key_template")
+    @classmethod
+    def _key_template_has_form(cls, template: str) -> str:
+        KeyTemplate(template)
+        return template
+
+    @field_validator("terminal_rule")
+    @classmethod
+    def _terminal_rule_has_form(cls, text: str | None) -> str | None:
+        if text is not None:
+            TerminalRule.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _safe_address(self) -> "Settings":
+        if not self.insecure and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached by others and no authentication is set up: "
+                "use 127.0.0.1 behind a proxy that authenticates, or add --insecure"
+            )
+        return self
+
+    @property
+    def keys(self) -> KeyTemplate:
+        """How keys are made."""
+        return KeyTemplate(self.key_template)
+
+    @property
+    def events(self) -> EventFormat:
+        """How entries are read."""
+        rule = self.terminal_rule
+        return EventFormat(
+            type_field=self.type_field,
+            data_field=self.data_field,
+            final_field=self.final_field,
+            terminal_types=frozenset(
+                name.strip() for name in self.terminal_types.split(",") if name.strip()
+            ),
+            terminal_rule=None if rule is None else TerminalRule.parse(rule),
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """The engine's bounds."""
+        return Limits(
+            window_bytes=self.window_bytes,
+            page_events=self.page_events,
+            page_bytes=self.page_bytes,
+            unsent_bytes=self.unsent_bytes,
+            replay_concurrency=self.replay_concurrency,
+            heartbeat_seconds=self.heartbeat_seconds,
+            stall_timeout_seconds=self.stall_timeout_seconds,
+            linger_seconds=self.linger_seconds,
+            missing_run_timeout_seconds=self.missing_run_timeout_seconds,
+            retry_seconds=self.retry_seconds,
+        )
+
+    @property
+    def request_limits(self) -> RequestLimits:
+        """Bounds on what viewers may ask for."""
+        return RequestLimits(page_events=self.max_limit, wait_seconds=self.max_wait_seconds)
+
+    def tail(self, url: str) -> TailSettings:
+        """The tail's bounds, for the Redis at `url`."""
+        return TailSettings(
+            url=url,
+            block_seconds=self.tail_block_seconds,
+            keys_per_connection=self.tail_keys_per_connection,
+            sweep_seconds=self.sweep_seconds,
+        )
+
+
+def load_settings(flags: dict[str, Any]) -> Settings:
+    """The settings from file, environment and `flags`; flags that are `None` were not given.
+
+    Raises:
+        SettingsError: one can't be used.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError(_first_line(error)) from None
+    except ValueError as error:
+        # A file that is not TOML, for one.
+        raise SettingsError(f"{CONFIG_FILE}: {error}") from None
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"there is no such setting; see runcast serve --help, and {CONFIG_FILE}"
+    return f"{name}: {message}" if name else message
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

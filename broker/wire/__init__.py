@@ -1,0 +1,6 @@
+"""What goes over the wire, and nothing else: pure functions and values, no I/O.
+
+``ids`` run and stream ids · ``event`` from a stream entry to an event, terminal rules ·
+``frame`` an event's bytes in SSE · ``gap`` what could not be served · ``request`` what a
+viewer asks for · ``problem`` what they are told when it can't be done.
+"""

@@ -1,0 +1,78 @@
+"""Frames: the bytes of one event in `text/event-stream` (WHATWG HTML, section 9.2).
+
+Lines end in LF only: some clients split on LF LF and would never see a CRLF block end.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from broker.wire.event import Event
+from broker.wire.gap import Gap
+from broker.wire.ids import StreamId
+
+__all__ = [
+    "Frame",
+    "caught_up_block",
+    "encode",
+    "gap_block",
+    "heartbeat_block",
+    "id_block",
+    "retry_line",
+]
+
+_LINE_BREAK: Final = re.compile(rb"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An event in its wire form, shared by every subscriber of the run."""
+
+    id: StreamId
+    type: str
+    wire: bytes
+    final: bool
+
+
+def encode(event: Event) -> Frame:
+    """The event's frame. Each line of the data is a ``data:`` line of its own."""
+    data = event.data
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(_LINE_BREAK.split(data))
+    name = f"event: {event.type}\n" if event.type else ""
+    wire = b"%bdata: %b\n\n" % (f"id: {event.id.ms}-{event.id.seq}\n{name}".encode(), data)
+    return Frame(event.id, event.type, wire, event.final)
+
+
+def retry_line(milliseconds: int) -> bytes:
+    """How long an EventSource waits before it reconnects. The stream's first bytes."""
+    return b"retry: %d\n\n" % milliseconds
+
+
+def gap_block(gap: Gap) -> bytes:
+    """The control event that says what could not be served. Has no id: the cursor stays."""
+    return b"event: runcast.gap\ndata: %b\n\n" % orjson.dumps(gap.document())
+
+
+def caught_up_block(position: StreamId) -> bytes:
+    """The control event after the replay: from here on, events arrive as they happen."""
+    return b'event: runcast.caught-up\ndata: {"id":"%b"}\n\n' % str(position).encode()
+
+
+def id_block(position: StreamId) -> bytes:
+    """A block that moves the viewer's cursor and dispatches nothing."""
+    return b"id: %b\n\n" % str(position).encode()
+
+
+def heartbeat_block(*, as_event: bool, position: StreamId | None = None) -> bytes:
+    """Bytes that keep a quiet connection alive.
+
+    A comment line without a blank line after it, since weak parsers dispatch an empty event
+    for a lone comment block. With a `position`, it also moves the viewer's cursor.
+    """
+    moved = b"" if position is None else b"id: %b\n" % str(position).encode()
+    if as_event:
+        return b"event: heartbeat\n%bdata: {}\n\n" % moved
+    return b": heartbeat\n" + (moved + b"\n" if moved else b"")

@@ -1,0 +1,68 @@
+"""Run ids and stream ids: their syntax, their order, and their neighbours.
+
+A stream id is Redis' ``<ms>-<seq>``, both unsigned 64-bit. It is also the SSE ``id`` and the
+cursor that a viewer sends back, unchanged.
+"""
+
+import re
+from typing import Final, NamedTuple, NewType
+
+__all__ = ["START", "RunId", "StreamId", "is_run_id"]
+
+RunId = NewType("RunId", str)
+
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_STREAM_ID: Final = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
+_MAX: Final = 2**64 - 1
+
+
+def is_run_id(text: str) -> bool:
+    """Whether `text` may name a run. Checked before any key is made from it."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+class StreamId(NamedTuple):
+    """The id of an entry in a Redis stream; compares in stream order."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> "StreamId":
+        """The id written as `text`, in Redis' own spelling (no signs, no leading zeros).
+
+        Raises:
+            ValueError: `text` is not ``<ms>-<seq>`` with two unsigned 64-bit numbers.
+        """
+        match = _STREAM_ID.fullmatch(text)
+        if match is None:
+            raise ValueError("not <milliseconds>-<sequence>")
+        ms, seq = int(match[1]), int(match[2])
+        if ms > _MAX or seq > _MAX:
+            raise ValueError("a part is above 2^64 - 1")
+        return cls(ms, seq)
+
+    def predecessor(self) -> "StreamId":
+        """The greatest id below this one. A read after it yields this id's own entry first.
+
+        Raises:
+            ValueError: `0-0` has none.
+        """
+        if self.seq:
+            return StreamId(self.ms, self.seq - 1)
+        if self.ms:
+            return StreamId(self.ms - 1, _MAX)
+        raise ValueError("0-0 has no predecessor")
+
+    def successor(self) -> "StreamId":
+        """The least id above this one; no entry can lie between the two."""
+        if self.seq < _MAX:
+            return StreamId(self.ms, self.seq + 1)
+        return StreamId(self.ms + 1, 0)
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+START: Final = StreamId(0, 0)
+"""The position before every entry. Redis never gives this id to one."""
