@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -32,13 +32,19 @@ class Edge:
     hub: Hub
 
 
-def make_edge(settings: Settings, redis_url: str, routes: Sequence[BaseRoute] = ()) -> Edge:
+def make_edge(
+    settings: Settings,
+    redis_url: str,
+    routes: Sequence[BaseRoute] = (),
+    background: AbstractAsyncContextManager[object] | None = None,
+) -> Edge:
     """An edge over the Redis at `redis_url`. Nothing is opened before the app's lifespan begins.
 
     Args:
         settings: all bounds, names and intervals.
         redis_url: the settings' own, or that of the embedded server.
         routes: what else is served, such as the demo's page.
+        background: what else runs while the edge does, such as the demo's agent.
     """
     client = connect(
         redis_url,
@@ -74,16 +80,23 @@ def make_edge(settings: Settings, redis_url: str, routes: Sequence[BaseRoute] = 
             *routes,
         ],
         exception_handlers=dict(EXCEPTION_HANDLERS),
-        lifespan=lambda app: _lifespan(client, hub, tails[0]),
+        lifespan=lambda app: _lifespan(client, hub, tails[0], background),
     )
     return Edge(app, hub)
 
 
 @asynccontextmanager
-async def _lifespan(client: Redis, hub: Hub, tail: BlockTail) -> AsyncIterator[None]:
-    """Opened in this order; closed in the reverse one: streams, tail, Redis."""
+async def _lifespan(
+    client: Redis,
+    hub: Hub,
+    tail: BlockTail,
+    background: AbstractAsyncContextManager[object] | None,
+) -> AsyncIterator[None]:
+    """Opened in this order; closed in the reverse one: background, streams, tail, Redis."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(client.aclose)
         await stack.enter_async_context(tail)
         await stack.enter_async_context(hub)
+        if background is not None:
+            await stack.enter_async_context(background)
         yield

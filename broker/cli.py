@@ -8,6 +8,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from broker import __version__
+from broker.commands.demo import run_demo
 from broker.commands.serve import run_serve
 from broker.logging import configure_logging
 from broker.redis.embedded import EmbeddedError
@@ -76,6 +77,24 @@ def serve(**flags: Any) -> None:
     settings = load_settings(flags)
     configure_logging(settings.log_level, settings.log_format)
     run_serve(settings)
+
+
+@cli.command(context_settings=_HELP)
+@settings_options("host", "port", "redis_url", "insecure")
+@click.option(
+    "--log-level",
+    metavar="debug|info|warning|error",
+    help="The least severe log level that is written.  [default: warning]",
+)
+def demo(**flags: Any) -> None:
+    """See it work: a made-up agent, an edge that serves its runs, and a page that shows them.
+
+    Without --redis-url it runs an embedded Valkey that keeps nothing.
+    """
+    settings = load_settings(flags)
+    chosen = "log_level" in settings.model_fields_set
+    configure_logging(settings.log_level if chosen else "warning", settings.log_format)
+    run_demo(settings)
 
 
 def main() -> None:

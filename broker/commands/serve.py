@@ -46,11 +46,13 @@ def run_edge(
     url: str,
     *,
     routes: Sequence[BaseRoute] = (),
+    background: contextlib.AbstractAsyncContextManager[object] | None = None,
     on_listening: Callable[[str], None],
 ) -> None:
     """Serves an edge until a signal comes."""
+    edge = make_edge(settings, url, routes, background)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(make_edge(settings, url, routes), settings, on_listening))
+        runner.run(_serve(edge, settings, on_listening))
 
 
 def run_serve(settings: Settings) -> None:

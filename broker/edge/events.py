@@ -228,10 +228,12 @@ def _time(ms: int) -> str | None:
 
 
 def _log_end(run_id: RunId, subscriber: Subscriber, seconds: float) -> None:
+    ending = subscriber.ending
     logger.info(
         "stream ended",
         run=run_id,
-        reason=None if subscriber.ending is None else subscriber.ending.value,
+        reason=None if ending is None else ending.value,
+        client_returns=ending is not None and ending.come_back,
         events=subscriber.frames,
         bytes=subscriber.bytes,
         seconds=round(seconds, 3),

@@ -65,7 +65,8 @@ class TerminalRule:
             document = orjson.loads(data)
         except orjson.JSONDecodeError:
             return False
-        return isinstance(document, dict) and document.get(self.key) in self.values
+        value = document.get(self.key) if isinstance(document, dict) else None
+        return isinstance(value, str) and value in self.values
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""`runcast demo`: an edge, a made-up agent beside it, and a page to watch both."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Final
+
+import click
+from redis.asyncio import Redis
+
+from broker.commands.serve import redis_for, run_edge
+from broker.demo.agent import Agent
+from broker.demo.page import demo_routes
+from broker.redis.connections import connect, shown_url
+from broker.redis.publisher import Publisher
+from broker.redis.streams import RedisLog
+from broker.settings import Settings, SettingsError
+
+__all__ = ["run_demo"]
+
+_DRAIN_SECONDS: Final = 0.5
+"""Nobody has another edge to go to, so there is no point in leaving slowly."""
+_INDEX_KEPT_SECONDS: Final = 3600
+_ENDED_KEPT_SECONDS: Final = 2 * 3600
+"""More than the index, so that every run in the page's list can still be opened."""
+
+
+def run_demo(settings: Settings) -> None:
+    """Runs the command.
+
+    Raises:
+        SettingsError: the settings would make runs that never end.
+    """
+    if not {"succeeded", "failed"} <= settings.events.terminal_types:
+        raise SettingsError("terminal_types: the demo needs succeeded and failed among them")
+    settings = settings.model_copy(
+        update={"drain_seconds": min(settings.drain_seconds, _DRAIN_SECONDS)}
+    )
+    with redis_for(settings, directory=None) as url:
+        client = connect(url, timeout_seconds=settings.redis_timeout_seconds, connections=1)
+        agent = _agent(client, settings)
+        run_edge(
+            settings,
+            url,
+            routes=demo_routes(
+                redis_url=shown_url(url),
+                embedded=settings.redis_url is None,
+                keys=settings.keys,
+                events=settings.events,
+            ),
+            background=_at_work(agent, client),
+            on_listening=lambda address: _greet(address, agent),
+        )
+
+
+def _agent(client: Redis, settings: Settings) -> Agent:
+    publisher = Publisher(
+        client,
+        settings.keys,
+        settings.events,
+        retention_seconds=_INDEX_KEPT_SECONDS,
+        retention_after_end_seconds=_ENDED_KEPT_SECONDS,
+    )
+    log = RedisLog(client, settings.keys, settings.events)
+    return Agent(publisher, log, random_source=Random())
+
+
+@contextlib.asynccontextmanager
+async def _at_work(agent: Agent, client: Redis) -> AsyncIterator[None]:
+    async with contextlib.aclosing(client), agent.at_work():
+        yield
+
+
+def _greet(address: str, agent: Agent) -> None:
+    """Says where to look; the run named is the one that plays now, or is about to."""
+    run_id = agent.current.run_id
+    click.echo(
+        f"""
+  {click.style("Runcast demo", bold=True)}  A made-up agent is at work. Watch it, cut the line, come back.
+
+    Open    {click.style(f"{address}/", fg="cyan", underline=True)}
+    or      curl -N {address}/v1/runs/{run_id}/events
+    Stop    Ctrl-C
+"""
+    )

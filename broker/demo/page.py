@@ -1,0 +1,92 @@
+"""The demo's page and the facts that it shows, with headers that keep strangers' data harmless."""
+
+import base64
+import hashlib
+import re
+from importlib import resources
+from typing import Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker import __version__
+from broker.demo.agent import INDEX_RUN
+from broker.redis.streams import KeyTemplate
+from broker.wire.event import EventFormat
+from broker.wire.ids import RunId
+
+__all__ = ["demo_routes"]
+
+_COMMON_HEADERS: Final = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+}
+
+
+def demo_routes(
+    *, redis_url: str, embedded: bool, keys: KeyTemplate, events: EventFormat
+) -> list[Route]:
+    """The page at `/`, and its facts at `/demo.json`.
+
+    Args:
+        redis_url: where visitors may add events of their own. It is shown to them, so it must
+            have no password.
+        embedded: whether that is the embedded server, which is reached without one.
+        keys: how keys are made.
+        events: the names of an entry's fields.
+    """
+    page = resources.files("broker.demo").joinpath("index.html").read_text("utf-8")
+    page_headers = {
+        **_COMMON_HEADERS,
+        "content-security-policy": content_security_policy(page),
+        "referrer-policy": "no-referrer",
+    }
+    facts = orjson.dumps(
+        {
+            "version": __version__,
+            "index_run": INDEX_RUN,
+            "redis_url": redis_url,
+            "embedded": embedded,
+            # The page puts the run's id in; the template's own escapes are resolved here.
+            "key": keys.key(RunId("{run_id}")),
+            "type_field": events.type_field,
+            "data_field": events.data_field,
+        }
+    )
+
+    async def show_page(request: Request) -> Response:
+        return Response(page, headers=page_headers, media_type="text/html")
+
+    async def show_facts(request: Request) -> Response:
+        return Response(facts, headers=_COMMON_HEADERS, media_type="application/json")
+
+    return [Route("/", show_page), Route("/demo.json", show_facts)]
+
+
+def content_security_policy(page: str) -> str:
+    """A policy under which `page` runs its own inline script and style, and nothing else.
+
+    Strings can't become markup either: the browser refuses `innerHTML` and its like.
+    """
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hashes(page, 'script')}",
+            f"style-src {_hashes(page, 'style')}",
+            "connect-src 'self'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+
+
+def _hashes(page: str, element: str) -> str:
+    contents = re.findall(rf"<{element}(?:\s[^>]*)?>(.*?)</{element}>", page, re.DOTALL)
+    digests = (hashlib.sha256(content.encode()).digest() for content in contents)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

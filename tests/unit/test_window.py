@@ -1,0 +1,65 @@
+"""The window: order, bounds, and what it may answer for."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.engine.window import Window
+from broker.wire.frame import Frame
+from broker.wire.ids import START, StreamId
+
+
+def frame(number: int, size: int = 100) -> Frame:
+    return Frame(StreamId(number, 0), "chunk", b"x" * size, final=False)
+
+
+def test_it_covers_its_head_and_each_of_its_ids() -> None:
+    window = Window(StreamId(5, 0), 10_000)
+    window.append([frame(7), frame(9)])
+    assert [window.covers(StreamId(number, 0)) for number in (4, 5, 6, 7, 8, 9, 10)] == [
+        False, True, False, True, False, True, False,
+    ]  # fmt: skip
+    assert window.end == StreamId(9, 0)
+    assert window.first == StreamId(7, 0)
+
+
+def test_it_reads_what_follows() -> None:
+    window = Window(START, 10_000)
+    window.append([frame(1), frame(2), frame(3)])
+    assert [f.id.ms for f in window.read(START, 10_000) or ()] == [1, 2, 3]
+    assert [f.id.ms for f in window.read(StreamId(2, 0), 10_000) or ()] == [3]
+    assert window.read(StreamId(3, 0), 10_000) == []
+    assert window.read(StreamId(2, 1), 10_000) is None
+
+
+def test_a_read_is_bounded_but_never_empty_for_its_bound() -> None:
+    window = Window(START, 1 << 20)
+    window.append([frame(number, 1000) for number in range(1, 6)])
+    assert len(window.read(START, 2500) or ()) == 2
+    assert len(window.read(START, 1) or ()) == 1
+
+
+def test_the_newest_frame_stays_however_large() -> None:
+    window = Window(START, 1000)
+    window.append([frame(1), frame(2, 50_000)])
+    assert window.head == StreamId(1, 0)
+    assert [f.id.ms for f in window.read(StreamId(1, 0), 1) or ()] == [2]
+
+
+def test_after_a_restart_it_knows_nothing_else() -> None:
+    window = Window(START, 10_000)
+    window.append([frame(1)])
+    window.restart(StreamId(9, 0))
+    assert not window.covers(StreamId(1, 0))
+    assert window.read(StreamId(9, 0), 100) == []
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=80), st.integers(1000, 20_000))
+def test_it_is_a_bounded_suffix_of_what_it_was_given(sizes: list[int], limit: int) -> None:
+    window = Window(START, limit)
+    frames = [frame(number, size) for number, size in enumerate(sizes, 1)]
+    for one in frames:
+        window.append([one])
+    kept = window.read(window.head, 1 << 30)
+    assert kept == frames[-len(kept or ()) :]
+    assert sum(len(f.wire) for f in frames if f.id > window.head) <= max(limit, sizes[-1])
+    assert all(window.covers(f.id) for f in kept or ())
