@@ -73,13 +73,12 @@ async def _at_work(agent: Agent, client: Redis) -> AsyncIterator[None]:
 
 def _greet(address: str, agent: Agent) -> None:
     """Says where to look; the run named is the one that plays now, or is about to."""
-    run_id = agent.current.run_id
+    page = click.style(f"{address}/", fg="cyan", underline=True)
+    curl = f"curl -N {address}/v1/runs/{agent.current.run_id}/events"
     click.echo(
-        f"""
-  {click.style("Runcast demo", bold=True)}  A made-up agent is at work. Watch it, cut the line, come back.
-
-    Open    {click.style(f"{address}/", fg="cyan", underline=True)}
-    or      curl -N {address}/v1/runs/{run_id}/events
-    Stop    Ctrl-C
-"""
+        f"\n  {click.style('Runcast demo', bold=True)}: a made-up agent is at work."
+        "\n  Watch it, cut the connection, and come back.\n"
+        f"\n    Open   {page}"
+        f"\n    or     {curl}"
+        "\n    Stop   Ctrl-C\n"
     )

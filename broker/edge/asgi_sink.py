@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from broker.engine.cancelling import cancel
+
 __all__ = ["ABORT_EXTENSION", "AsgiSink"]
 
 ABORT_EXTENSION: Final = "runcast.abort"
@@ -65,9 +67,7 @@ class AsgiSink:
                 # Let the server see that the connection is gone before we return, if it can.
                 await asyncio.wait({watcher}, timeout=_ABORT_NOTICE_SECONDS)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(tasks)
 
     async def _write_out(self, send: Send) -> None:
         while True:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
+from broker.engine.cancelling import cancel
+
 __all__ = ["FreshFlight", "SingleFlight"]
 
 Key = TypeVar("Key", bound=Hashable)
@@ -30,10 +32,7 @@ class SingleFlight(Generic[Key, Result]):
 
     async def aclose(self) -> None:
         """Cancels what is under way and waits for it."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(list(self._running.values()))
 
     def _landed(self, key: Key, task: asyncio.Task[Result]) -> None:
         if self._running.get(key) is task:

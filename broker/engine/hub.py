@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 import structlog
 
+from broker.engine.cancelling import cancel
 from broker.engine.delivery import Sink, View
 from broker.engine.ending import Ending
 from broker.engine.feed import Feed
@@ -126,9 +127,7 @@ class Hub:
     ) -> None:
         for subscriber in list(self._subscribers):
             subscriber.end(Ending.DRAIN)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(list(self._tasks))
         await self._replay.aclose()
         await self._opens.aclose()
 

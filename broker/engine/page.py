@@ -113,6 +113,7 @@ class PageReader:
         # One more for the position's own entry, one more to see whether there is a next page.
         events = await self._log.read(run_id, inclusive, count + 2)
         self._stats.pages_read += 1
+        self._stats.events_repaired += sum(event.repaired for event in events)
         self._learn(run_id, events)
         return events
 

@@ -59,6 +59,8 @@ def connect(url: str, *, timeout_seconds: float, connections: int) -> Redis:
         timeout_seconds: how long one command may take, its wait for an answer included.
         connections: the pool's size.
     """
+    # Only for TCP: redis-py's Unix socket connection does not take it.
+    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -67,10 +69,10 @@ def connect(url: str, *, timeout_seconds: float, connections: int) -> Redis:
         protocol=2,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=min(_CONNECT_SECONDS, timeout_seconds),
-        socket_keepalive=True,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         client_name="runcast",
+        **keepalive,
     )
     return Redis.from_pool(pool)
 

@@ -22,6 +22,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from broker.engine.cancelling import cancel
 from broker.engine.hub import Follower
 from broker.engine.log import LogUnavailable
 from broker.redis.connections import command, connect, describe
@@ -98,10 +99,7 @@ class BlockTail:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        tasks = list(self._groups.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(list(self._groups.values()))
 
     @property
     def connection_count(self) -> int:
@@ -231,9 +229,7 @@ class _Group:
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(tasks)
 
     async def _wait(self, client: Redis) -> None:
         while not self._closed:

@@ -1,7 +1,8 @@
 """The one place that relies on uvicorn's internals: its httptools protocol, extended.
 
-Adds to each request's scope a way to drop its connection at once. ASGI has none, and without one
-a client that stopped reading holds its socket and buffers until the kernel gives up on it.
+Adds to each request's scope a way to drop its connection at once, and answers what is not HTTP
+with a problem document as everything else. ASGI has no such way, and without
+one a client that stopped reading holds its socket and buffers until the kernel gives up on it.
 
 Holds for the uvicorn versions that pyproject.toml allows; `tests/unit/test_protocol.py` is the
 contract, and fails loudly on one that differs.
@@ -15,6 +16,7 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from broker.edge.asgi_sink import ABORT_EXTENSION
+from broker.wire.problem import CONTENT_TYPE, BadHttp
 
 __all__ = ["EdgeProtocol"]
 
@@ -45,3 +47,21 @@ class EdgeProtocol(HttpToolsProtocol):
         """Also puts the way out into the request's scope."""
         super().on_message_begin()
         self.scope["extensions"] = {ABORT_EXTENSION: {"abort": self.transport.abort}}
+
+    def on_url(self, url: bytes) -> None:
+        """Also refuses a target that is not ASCII (RFC 9112, 3.2), which uvicorn can't decode."""
+        if not url.isascii():
+            raise ValueError("the request target is not ASCII")
+        super().on_url(url)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers a request that can't be parsed."""
+        body = BadHttp().body()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\n"
+            f"content-type: {CONTENT_TYPE}\r\n"
+            f"content-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()

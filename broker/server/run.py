@@ -136,7 +136,10 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains while connections are still accepted, and only then lets uvicorn close."""
-        self._leaving = asyncio.create_task(self._edge.hub.drain(self._drain_seconds), name="drain")
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._leaving
+        if not self.force_exit:
+            self._leaving = asyncio.create_task(
+                self._edge.hub.drain(self._drain_seconds), name="drain"
+            )
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._leaving
         await super().shutdown(sockets)

@@ -9,6 +9,7 @@ import orjson
 __all__ = [
     "CONTENT_TYPE",
     "BadCursor",
+    "BadHttp",
     "BadParameter",
     "BadRunId",
     "HttpProblem",
@@ -55,6 +56,15 @@ class Problem(Exception):
                 "detail": self.detail,
             }
         )
+
+
+class BadHttp(Problem):
+    """The bytes are not an HTTP request."""
+
+    status, slug, title = 400, "bad-http", "Not an HTTP request"
+
+    def __init__(self) -> None:
+        super().__init__("The request could not be read as HTTP/1.1.")
 
 
 class BadRunId(Problem):

@@ -6,6 +6,8 @@ Speaks HTTP by hand so that a test sees the bytes: status, headers, chunks, and 
 import asyncio
 import contextlib
 import json
+import socket
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +16,9 @@ from urllib.parse import urlsplit
 from tests.support.sse import Decoder, Message
 from tests.support.waiting import eventually
 
-__all__ = ["Viewer", "watch"]
+__all__ = ["Viewer", "together", "watch"]
+
+_SMALL_BUFFER = 16 << 10
 
 
 @dataclass
@@ -24,9 +28,8 @@ class Viewer:
     url: str
     last_event_id: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    receive_buffer: int | None = None
-    """The socket's receive buffer in bytes, for viewers that are to stall soon."""
     reading: bool = True
+    """Whether the body is taken from the start; else from `start_reading` on."""
 
     status: int = 0
     response_headers: dict[str, str] = field(default_factory=dict)
@@ -38,7 +41,7 @@ class Viewer:
     decoder: Decoder = field(default_factory=Decoder)
 
     _reader: asyncio.StreamReader | None = None
-    _writer: asyncio.StreamWriter | None = None
+    writer: asyncio.StreamWriter | None = None
     _task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -57,15 +60,19 @@ class Viewer:
         """Sends the request, reads the response's head, and begins to read the body."""
         parts = urlsplit(self.url)
         assert parts.hostname is not None
-        self._reader, self._writer = await asyncio.open_connection(
-            parts.hostname, parts.port, limit=self.receive_buffer or 1 << 16
-        )
+        connection = socket.socket()
+        connection.setblocking(False)
+        if not self.reading:
+            # Else the kernel takes megabytes on behalf of a viewer that reads nothing.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
+        await asyncio.get_running_loop().sock_connect(connection, (parts.hostname, parts.port))
+        self._reader, self.writer = await asyncio.open_connection(sock=connection)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         headers = {"host": parts.netloc, "accept": "text/event-stream", **self.headers}
         if self.last_event_id is not None:
             headers["last-event-id"] = self.last_event_id
         lines = [f"GET {target} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
-        self._writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
         head = await self._reader.readuntil(b"\r\n\r\n")
         status_line, *header_lines = head.decode("latin-1").split("\r\n")
         self.status = int(status_line.split()[1])
@@ -86,10 +93,10 @@ class Viewer:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        if self._writer is not None:
-            self._writer.transport.abort()
+        if self.writer is not None:
+            self.writer.transport.abort()
             with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
+                await self.writer.wait_closed()
         self.ended.set()
 
     @property
@@ -159,3 +166,14 @@ class Viewer:
 def watch(url: str, last_event_id: str | None = None, **options: Any) -> Viewer:
     """A viewer of `url`, to be entered."""
     return Viewer(url, last_event_id, **options)
+
+
+@contextlib.asynccontextmanager
+async def together(viewers: Iterable[Viewer]) -> AsyncIterator[list[Viewer]]:
+    """Connects viewers at the same time, and closes them all whatever happens."""
+    entered = list(viewers)
+    try:
+        await asyncio.gather(*(viewer.connect() for viewer in entered))
+        yield entered
+    finally:
+        await asyncio.gather(*(viewer.close() for viewer in entered))

@@ -1,5 +1,7 @@
 """What a viewer asks for, and what is refused."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from broker.wire.ids import StreamId
@@ -18,7 +20,7 @@ from broker.wire.request import (
 CURSOR = StreamId(7, 2)
 
 
-def parse(header: tuple[str, ...] = (), accept: str = "", **query: str) -> EventsRequest:
+def parse(header: Sequence[str] = (), accept: str = "", **query: str) -> EventsRequest:
     return EventsRequest.parse(
         last_event_id=header,
         accept=accept,

@@ -1,0 +1,320 @@
+"""The contract with uvicorn: what broker/server relies on beyond its documentation.
+
+Real uvicorn objects on a transport that a test drives, as uvicorn's own tests do. When one of
+these fails after an upgrade, read what uvicorn changed before the range in pyproject.toml grows.
+"""
+
+import asyncio
+import inspect
+import socket
+import sys
+import tomllib
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import uvicorn
+from packaging.requirements import Requirement
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from broker.edge.asgi_sink import ABORT_EXTENSION
+from broker.server.protocol import EdgeProtocol
+from tests.support.waiting import eventually
+
+_PYPROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
+_REQUEST: Final = b"GET /v1/runs/r/events HTTP/1.1\r\nHost: edge\r\n\r\n"
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@contextmanager
+def contract(what: str) -> Iterator[None]:
+    """What is relied on; whatever goes wrong within is said with uvicorn's version."""
+    try:
+        yield
+    except Exception as error:
+        raise AssertionError(
+            f"uvicorn {uvicorn.__version__} breaks what broker/server relies on: {what} ({error!r})"
+        ) from error
+
+
+class _Transport(asyncio.Transport):
+    """A connection without a network: what is written is kept, and abort loses it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__({"socket": connection, "peername": ("192.0.2.1", 50_000)})
+        self.protocol: EdgeProtocol | None = None
+        self.written = b""
+        self.aborted = False
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def abort(self) -> None:
+        self.aborted = True
+        assert self.protocol is not None
+        asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed or self.aborted
+
+
+class _Connection:
+    """An `EdgeProtocol` as uvicorn makes one, connected."""
+
+    def __init__(self, app: App, connection: socket.socket) -> None:
+        self.state = ServerState()
+        self.transport = _Transport(connection)
+        self.protocol = EdgeProtocol(
+            uvicorn.Config(app, log_config=None), self.state, {}, asyncio.get_running_loop()
+        )
+        self.transport.protocol = self.protocol
+        self.protocol.connection_made(self.transport)
+
+    async def until_answered(self) -> None:
+        """Waits until no request is being worked on."""
+        await eventually(lambda: not self.state.tasks)
+
+
+@pytest.fixture
+def connection() -> Iterator[socket.socket]:
+    """A TCP socket, which no one is connected to, to set options on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as unconnected:
+        yield unconnected
+
+
+async def _answer(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_the_installed_uvicorn_is_one_that_pyproject_allows() -> None:
+    project = tomllib.loads(_PYPROJECT.read_text())["project"]
+    requirements = {
+        requirement.name: requirement for requirement in map(Requirement, project["dependencies"])
+    }
+    allowed = requirements["uvicorn"].specifier
+    with contract(f"a version in {allowed}"):
+        assert allowed.contains(uvicorn.__version__)
+
+
+# ---- the protocol
+
+
+def test_the_protocol_has_what_ours_extends() -> None:
+    for name in ("connection_made", "on_message_begin", "on_url", "send_400_response"):
+        with contract(f"HttpToolsProtocol.{name}"):
+            assert callable(getattr(HttpToolsProtocol, name))
+            assert _parameters(getattr(EdgeProtocol, name)) == _parameters(
+                getattr(HttpToolsProtocol, name)
+            )
+
+
+async def test_each_request_of_a_connection_has_the_way_out_in_its_scope(
+    connection: socket.socket,
+) -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await _answer(send)
+
+    with contract("on_message_begin() makes a new self.scope, which the app is given"):
+        connected = _Connection(app, connection)
+        for count in (1, 2):
+            connected.protocol.data_received(_REQUEST)
+            await connected.until_answered()
+            assert len(scopes) == count
+            assert scopes[-1]["path"] == "/v1/runs/r/events"
+            assert callable(scopes[-1]["extensions"][ABORT_EXTENSION]["abort"])
+        assert scopes[0] is not scopes[1]
+        assert connected.transport.written.count(b"HTTP/1.1 204") == 2
+        connected.protocol.connection_lost(None)
+
+
+async def test_the_way_out_drops_the_connection_and_the_app_hears_of_it(
+    connection: socket.socket,
+) -> None:
+    received: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        received.append(await receive())
+        scope["extensions"][ABORT_EXTENSION]["abort"]()
+        received.append(await receive())
+
+    with contract("self.transport is the connection's; its loss becomes http.disconnect"):
+        connected = _Connection(app, connection)
+        assert connected.protocol.transport is connected.transport
+        connected.protocol.data_received(_REQUEST)
+        await connected.until_answered()
+        assert connected.transport.aborted
+        assert [message["type"] for message in received] == ["http.request", "http.disconnect"]
+        assert connected.state.connections == set()
+
+
+async def test_send_waits_while_the_connection_takes_nothing(connection: socket.socket) -> None:
+    sent: list[bytes] = []
+    paused = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await paused.wait()
+        for data in (b"one", b"two"):
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            sent.append(data)
+        await send({"type": "http.response.body", "body": b""})
+
+    with contract("send() waits between pause_writing() and resume_writing()"):
+        connected = _Connection(app, connection)
+        connected.protocol.data_received(_REQUEST)
+        connected.protocol.pause_writing()
+        paused.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert sent == []
+        connected.protocol.resume_writing()
+        await connected.until_answered()
+        assert sent == [b"one", b"two"]
+        connected.protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("request_bytes", [b"GET /\xff HTTP/1.1\r\n\r\n", b"not HTTP\r\n\r\n"])
+async def test_what_is_not_http_is_answered_by_us(
+    connection: socket.socket, request_bytes: bytes
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        pytest.fail("such a request must not reach the app")
+
+    with contract("a parser's error, ours from on_url() included, ends in send_400_response()"):
+        connected = _Connection(app, connection)
+        connected.protocol.data_received(request_bytes)
+        head, _, _ = connected.transport.written.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"content-type: application/problem+json" in head
+        assert connected.transport.closed
+        connected.protocol.connection_lost(None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
+async def test_the_kernel_gives_up_on_vanished_clients(connection: socket.socket) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await _answer(send)
+
+    with contract("connection_made() is given the transport, with its socket"):
+        connected = _Connection(app, connection)
+        timeout = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert timeout == 60_000
+        connected.protocol.connection_lost(None)
+
+
+# ---- the server
+
+
+def test_the_server_has_what_ours_overrides() -> None:
+    with contract("capture_signals() is a context manager without arguments"):
+        assert _parameters(uvicorn.Server.capture_signals) == ["self"]
+    for name in ("startup", "shutdown"):
+        method = getattr(uvicorn.Server, name)
+        with contract(f"{name}(sockets=None) is a coroutine function"):
+            assert inspect.iscoroutinefunction(method)
+            assert _parameters(method) == ["self", "sockets"]
+            assert inspect.signature(method).parameters["sockets"].default is None
+
+
+class _RecordingServer(uvicorn.Server):
+    """Overrides what ours overrides, and notes when each is called."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.calls: list[str] = []
+        self.listening: list[int] = []
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        self.calls.append("signals taken")
+        try:
+            yield
+        finally:
+            self.calls.append("signals given back")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        assert not self.started
+        await super().startup(sockets)
+        assert self.started
+        self.calls.append("started")
+        self.listening = [
+            listener.getsockname()[1] for server in self.servers for listener in server.sockets
+        ]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.calls.append("leaving")
+        await super().shutdown(sockets)
+
+
+async def test_serve_calls_what_ours_overrides_in_this_order() -> None:
+    lifespan: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "lifespan"
+        for phase in ("startup", "shutdown"):
+            lifespan.append((await receive())["type"])
+            await send({"type": f"lifespan.{phase}.complete"})
+
+    with contract("serve() captures signals, starts, waits for should_exit, then shuts down"):
+        # As broker/server/run.py configures it.
+        config = uvicorn.Config(
+            app,
+            http=EdgeProtocol,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = _RecordingServer(config)
+        assert (server.started, server.should_exit, server.force_exit) == (False, False, False)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
+        await eventually(lambda: server.listening)
+        assert server.listening == [port]
+        assert server.calls == ["signals taken", "started"]
+        server.should_exit = True
+        await serving
+        assert server.calls[2:] == ["leaving", "signals given back"]
+        assert lifespan == ["lifespan.startup", "lifespan.shutdown"]
+
+
+async def test_force_exit_leaves_without_the_lifespans_shutdown() -> None:
+    lifespan: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        lifespan.append((await receive())["type"])
+        await send({"type": "lifespan.startup.complete"})
+        lifespan.append((await receive())["type"])
+
+    with contract("force_exit ends serve() at once"):
+        server = _RecordingServer(uvicorn.Config(app, lifespan="on", log_config=None))
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
+        await eventually(lambda: server.listening)
+        server.force_exit = True
+        server.should_exit = True
+        await serving
+        assert lifespan == ["lifespan.startup"]
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
