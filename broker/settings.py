@@ -4,6 +4,7 @@
 """
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -26,6 +27,9 @@ from broker.wire.request import RequestLimits
 __all__ = ["CONFIG_FILE", "Settings", "SettingsError", "load_settings"]
 
 CONFIG_FILE: Final = "runcast.toml"
+_PREFIX: Final = "RUNCAST_"
+_NOT_SETTINGS: Final = ("RUNCAST_TEST_",)
+"""Prefixes of variables that belong to the project's tests."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -40,7 +44,11 @@ class Settings(BaseSettings):
     """The settings of an edge."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RUNCAST_", extra="forbid", toml_file=CONFIG_FILE, frozen=True
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        toml_file=CONFIG_FILE,
+        frozen=True,
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -235,12 +243,20 @@ def load_settings(flags: dict[str, Any]) -> Settings:
     Raises:
         SettingsError: one can't be used.
     """
+    for name in os.environ:
+        # A misspelt one would be ignored in silence, and the edge run on something else.
+        if (
+            name.startswith(_PREFIX)
+            and not name.startswith(_NOT_SETTINGS)
+            and name.removeprefix(_PREFIX).lower() not in Settings.model_fields
+        ):
+            raise SettingsError(f"{name}: there is no such setting; see runcast serve --help")
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise SettingsError(_first_line(error)) from None
-    except ValueError as error:
-        # A file that is not TOML, for one.
+    except (ValueError, OSError) as error:
+        # A file that is not TOML, or can't be read.
         raise SettingsError(f"{CONFIG_FILE}: {error}") from None
 
 

@@ -20,7 +20,7 @@ from broker.engine.log import LogUnavailable, NotAStream
 from broker.engine.page import Page
 from broker.engine.subscriber import Subscriber
 from broker.wire.event import Event
-from broker.wire.frame import retry_line
+from broker.wire.frame import greeting, id_block
 from broker.wire.gap import Gap
 from broker.wire.ids import START, RunId, is_run_id
 from broker.wire.problem import (
@@ -30,7 +30,7 @@ from broker.wire.problem import (
     Unavailable,
     WrongKeyType,
 )
-from broker.wire.request import EventsRequest, RequestLimits, Resume
+from broker.wire.request import Beginning, EventsRequest, RequestLimits, Resume
 
 __all__ = ["EventsEndpoint", "EventsPolicy"]
 
@@ -79,7 +79,11 @@ class EventsEndpoint:
             opening = await self._open(run_id, request)
             if wants_json:
                 response = await self._json(opening, request)
-            elif opening.over or self._expired(opening, request):
+            elif (
+                opening.over
+                or self._expired(opening, request)
+                or await self._nothing_left(opening, request)
+            ):
                 response = Response(status_code=204, headers={"cache-control": "no-store"})
             elif scope["method"] == "HEAD":
                 response = Response(headers=STREAM_HEADERS)
@@ -127,7 +131,7 @@ class EventsEndpoint:
         milliseconds = self._hub.retry_milliseconds
         if wants_json:
             return problem_response(Unavailable(why, max(1, round(milliseconds / 1000))))
-        return Response(retry_line(milliseconds), headers=STREAM_HEADERS)
+        return Response(greeting(milliseconds), headers=STREAM_HEADERS)
 
     # ---- the stream
 
@@ -153,13 +157,38 @@ class EventsEndpoint:
             opening,
             sink,
             View(request.types, request.control, request.heartbeat_as_event),
-            greeting=retry_line(self._hub.retry_milliseconds),
+            greeting=self._greeting(opening, request),
         )
         try:
             await sink.run(receive, send, subscriber.drained)
         finally:
             self._hub.leave(subscriber)
             _log_end(opening.feed.run_id, subscriber, time.monotonic() - started)
+
+    def _greeting(self, opening: Opening, request: EventsRequest) -> bytes:
+        milliseconds = self._hub.retry_milliseconds
+        match request.start:
+            case Beginning():
+                # A reconnect without a cursor begins there again.
+                return greeting(milliseconds)
+            case Resume() if not request.control:
+                return greeting(milliseconds)
+            case _ if not request.control:
+                # No control event will carry the id to the client.
+                return greeting(milliseconds) + id_block(opening.position)
+            case _:
+                return greeting(milliseconds, opening.position)
+
+    async def _nothing_left(self, opening: Opening, request: EventsRequest) -> bool:
+        """Whether the run is over and none of the wanted types is among what is left of it.
+
+        Some clients don't take the id of an event that they did not ask for: they would come
+        back to the end of the run for ever.
+        """
+        if request.types is None or opening.feed.final is None or opening.lenient:
+            return False
+        page = await self._hub.page(opening, self._policy.limits.page_events)
+        return page.final and not any(event.type in request.types for event in page.events)
 
     # ---- the page
 

@@ -4,11 +4,13 @@ redis-py resends a command up to ten times when a connection fails; an XADD sent
 events. So nothing is retried here: whoever reads repeats the read, whoever appends decides.
 """
 
+import re
 from collections.abc import Awaitable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -17,6 +19,7 @@ __all__ = ["RedisUrlError", "check_url", "command", "connect", "describe", "show
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _CONNECT_SECONDS: Final = 2.0
+_DATABASE: Final = re.compile(r"/?[0-9]{0,4}")
 
 
 class RedisUrlError(ValueError):
@@ -30,13 +33,22 @@ def check_url(url: str) -> str:
         RedisUrlError: it is not.
     """
     try:
-        scheme = urlsplit(url).scheme
+        parts = urlsplit(url)
+        usable = parts.scheme in _SCHEMES and bool(
+            parts.path if parts.scheme == "unix" else parts.hostname
+        )
+        # Reading the port checks it; an unescaped "/" in a password ends up there too.
+        usable = usable and (parts.port is None or parts.port > 0)
+        # redis-py reads the database from the path, and is stricter than it says.
+        usable = usable and (parts.scheme == "unix" or _DATABASE.fullmatch(parts.path) is not None)
+        parse_url(url)
     except ValueError:
-        scheme = ""
-    if scheme not in _SCHEMES:
+        usable = False
+    if not usable:
         raise RedisUrlError(
-            f"{shown_url(url)} is not a Redis URL: "
-            "write redis://host:6379/0, rediss://host:6380/0 or unix:///path/to/socket"
+            f"{shown_url(url)} is not a Redis URL: write redis://host:6379/0, "
+            "rediss://host:6380/0 or unix:///path/to/socket, special characters of a password "
+            "percent-encoded"
         )
     return url
 
@@ -47,6 +59,9 @@ def shown_url(url: str) -> str:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
+        return "(unreadable URL)"
+    if not url.lower().startswith((f"{parts.scheme}://", "//")):
+        # Without "//" it is not told apart into host and password.
         return "(unreadable URL)"
     return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 

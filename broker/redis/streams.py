@@ -1,9 +1,9 @@
 """The engine's `Log`, over Redis: XREAD, XREVRANGE and XINFO STREAM of one key at a time."""
 
-import re
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, Final
 
 import structlog
@@ -29,11 +29,14 @@ class KeyTemplate:
     template: str
 
     def __post_init__(self) -> None:
-        rest = self.template.replace("{{", "").replace("}}", "")
-        fields = re.findall(r"\{[^{}]*\}", rest)
-        braces = rest.replace(_PLACEHOLDER, "")
-        tagged = "{{{run_id}}}" in self.template
-        if not tagged and (fields != [_PLACEHOLDER] or "{" in braces or "}" in braces):
+        try:
+            fields = [
+                name for _, name, _, _ in Formatter().parse(self.template) if name is not None
+            ]
+            plain = fields == ["run_id"] and self.template.count(_PLACEHOLDER) == 1
+        except ValueError:
+            plain = False
+        if not plain:
             raise ValueError(
                 f"{self.template!r} must have {_PLACEHOLDER} exactly once; "
                 "write a literal hash tag as {{tag}}"

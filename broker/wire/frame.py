@@ -18,9 +18,9 @@ __all__ = [
     "caught_up_block",
     "encode",
     "gap_block",
+    "greeting",
     "heartbeat_block",
     "id_block",
-    "retry_line",
 ]
 
 _LINE_BREAK: Final = re.compile(rb"\r\n|\r|\n")
@@ -46,9 +46,19 @@ def encode(event: Event) -> Frame:
     return Frame(event.id, event.type, wire, event.final)
 
 
-def retry_line(milliseconds: int) -> bytes:
-    """How long an EventSource waits before it reconnects. The stream's first bytes."""
-    return b"retry: %d\n\n" % milliseconds
+def greeting(retry_milliseconds: int, position: StreamId | None = None) -> bytes:
+    """The stream's first bytes: how long to wait before a reconnect, and where it would begin.
+
+    Without a blank line after it, so that it becomes part of the first block: weak parsers
+    dispatch an empty event for a block that has no data, and some ignore an id in such a block.
+
+    Args:
+        retry_milliseconds: for EventSource's reconnects.
+        position: the viewer's cursor, or the place that `from=` stood for: a connection cut
+            before its first event resumes there, rather than wherever "latest" is by then.
+    """
+    retry = b"retry: %d\n" % retry_milliseconds
+    return retry if position is None else retry + b"id: %b\n" % str(position).encode()
 
 
 def gap_block(gap: Gap) -> bytes:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 import redis.asyncio
 
+from broker.redis.connections import command
 from tests.support.edges import Edge
 from tests.support.producer import append
 from tests.support.servers import RedisProcess, binary_of
@@ -151,7 +152,7 @@ async def test_killed_connections(
     async with watch(edge.events_url(run_id)) as viewer:
         await viewer.until_caught_up()
         for _ in range(5):
-            await worker.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await command(worker, "CLIENT KILL", "TYPE", "normal", "SKIPME", "yes")
             ids.append(await append(worker, run_id))
         await viewer.until(5)
     assert viewer.ids == ids

@@ -32,6 +32,7 @@ class Edge:
     def __init__(self, redis_url: str, **settings: Any) -> None:
         """Starts it and waits until it listens."""
         chosen = {**QUICK, **settings}
+        port = chosen.pop("port", 0)
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
         self._directory = tempfile.TemporaryDirectory(prefix="runcast-test-edge-")
         self._log = Path(self._directory.name) / "log"
@@ -39,12 +40,12 @@ class Edge:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "broker", "serve"),
-                    *("--port", "0", "--log-format", "json"),
+                    *("--port", str(port), "--log-format", "json"),
                     *flags,
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "RUNCAST_REDIS_URL": redis_url},
+                env={**os.environ, "RUNCAST_REDIS_URL": redis_url, "PYTHONFAULTHANDLER": "1"},
                 cwd=self._directory.name,
             )
         self.url: str = eventually_sync(self._listening, within=20)
@@ -66,6 +67,11 @@ class Edge:
         """Its log so far, as it was written."""
         return self._log.read_text(errors="replace")
 
+    def traces(self) -> str:
+        """What its log has of stack traces; empty, if all is well."""
+        lines = self.raw_log().splitlines()
+        return "\n".join(line for line in lines if not line.startswith("{") or "Traceback" in line)
+
     def metric(self, name: str, **labels: str) -> float:
         """A metric's value now; zero if it has none yet."""
         from prometheus_client.parser import text_string_to_metric_families
@@ -80,7 +86,13 @@ class Edge:
     def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = 10) -> int:
         """Asks it to leave; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=within)
+        try:
+            return self.process.wait(timeout=within)
+        except subprocess.TimeoutExpired:
+            # Have it say where it hangs.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+            raise AssertionError(f"still there after {within} s:\n{self.raw_log()}") from None
 
     def close(self) -> None:
         """Ends it if it still runs, and removes its files."""

@@ -20,6 +20,11 @@ class Message:
     own_id: bool
     """Whether its block had an `id` line."""
 
+    @property
+    def of_run(self) -> bool:
+        """Whether it is one of the run's events: neither a control event nor a heartbeat."""
+        return self.own_id and self.type != "heartbeat" and not self.type.startswith("runcast.")
+
 
 class Decoder:
     """Bytes in, messages out."""

@@ -102,7 +102,7 @@ class Viewer:
     @property
     def events(self) -> list[Message]:
         """The run's own events, without control events and heartbeats."""
-        return [message for message in self.messages if message.own_id]
+        return [message for message in self.messages if message.of_run]
 
     @property
     def ids(self) -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 __all__ = ["eventually", "eventually_sync"]
 
@@ -12,9 +12,13 @@ Result = TypeVar("Result")
 _POLL_SECONDS = 0.02
 
 
+@overload
 async def eventually(
-    condition: Callable[[], Result | Awaitable[Result]], *, within: float = 10
-) -> Result:
+    condition: Callable[[], Awaitable[Result]], *, within: float = 10
+) -> Result: ...
+@overload
+async def eventually(condition: Callable[[], Result], *, within: float = 10) -> Result: ...
+async def eventually(condition: Callable[[], Any], *, within: float = 10) -> Any:
     """The condition's first true value; fails the test after `within` seconds."""
     deadline = time.monotonic() + within
     while True:

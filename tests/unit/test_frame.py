@@ -9,9 +9,9 @@ from broker.wire.frame import (
     caught_up_block,
     encode,
     gap_block,
+    greeting,
     heartbeat_block,
     id_block,
-    retry_line,
 )
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import StreamId
@@ -89,7 +89,10 @@ def test_an_id_block_moves_the_cursor_and_dispatches_nothing() -> None:
     assert decoder.last_event_id == str(ID)
 
 
-def test_retry_is_in_milliseconds() -> None:
+def test_the_greeting_is_part_of_the_first_block() -> None:
     decoder = Decoder()
-    decoder.feed(retry_line(2345))
+    assert decoder.feed(greeting(2345, ID)) == []
     assert decoder.retry == 2345
+    [message] = decoder.feed(caught_up_block(ID))
+    assert (message.type, decoder.last_event_id) == ("runcast.caught-up", str(ID))
+    assert greeting(2345) == b"retry: 2345\n"
