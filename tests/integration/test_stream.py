@@ -255,3 +255,32 @@ async def test_head(edge: Edge, client: Redis, run_id: str) -> None:
         answer = await http.head(edge.events_url(run_id))
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_a_stream_cut_before_its_first_event_says_where_it_stood(
+    edge: Edge, client: Redis, run_id: str
+) -> None:
+    """Else a reconnect with `from=latest` would begin at a later latest, and skip the rest."""
+    old = await append(client, run_id)
+    for query, control in (("from=latest", True), ("from=latest&control=0", False)):
+        async with watch(edge.events_url(run_id, query)) as viewer:
+            await viewer.until_last_event_id(old)
+            assert viewer.caught_up is control
+            assert viewer.ids == []
+    async with watch(edge.events_url(f"{run_id}-new", "from=latest")) as viewer:
+        await viewer.until_caught_up()
+        assert viewer.decoder.last_event_id == "0-0"
+
+
+async def test_a_run_with_nothing_left_of_the_wanted_types_is_over(
+    edge: Edge, client: Redis, run_id: str
+) -> None:
+    """For clients that don't take the id of the terminal event, which they did not ask for."""
+    wanted = await append(client, run_id)
+    await append(client, run_id, event_type="noise")
+    await append(client, run_id, "{}", "done")
+    async with watch(edge.events_url(run_id, "types=chunk"), wanted) as viewer:
+        assert viewer.status == 204
+    async with watch(edge.events_url(run_id, "types=chunk,noise"), wanted) as viewer:
+        await viewer.until_ended()
+        assert len(viewer.ids) == 1

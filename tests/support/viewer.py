@@ -128,6 +128,10 @@ class Viewer:
         """Waits for the end of the replay."""
         await eventually(lambda: self.caught_up, within=within)
 
+    async def until_last_event_id(self, event_id: str, *, within: float = 10) -> None:
+        """Waits until a reconnect would send that id."""
+        await eventually(lambda: self.decoder.last_event_id == event_id, within=within)
+
     async def until_ended(self, *, within: float = 10) -> None:
         """Waits for the end of the response."""
         async with asyncio.timeout(within):
