@@ -8,8 +8,12 @@ import click
 from pydantic.fields import FieldInfo
 
 from broker import __version__
+from broker.commands.check import run_check
 from broker.commands.demo import run_demo
+from broker.commands.failure import UNUSABLE, CommandFailed
+from broker.commands.publish import run_publish
 from broker.commands.serve import run_serve
+from broker.commands.tail import run_tail
 from broker.logging import configure_logging
 from broker.redis.embedded import EmbeddedError
 from broker.server.run import AddressInUse
@@ -63,6 +67,9 @@ def cli() -> None:
     \b
       runcast demo          see it work: a made-up agent, and a page that shows it
       runcast serve         run an edge
+      runcast publish RUN   append to a run
+      runcast tail RUN      watch a run
+      runcast check         is this Redis fit for it?
     """
 
 
@@ -84,7 +91,7 @@ def serve(**flags: Any) -> None:
 @click.option(
     "--log-level",
     metavar="debug|info|warning|error",
-    help="The least severe log level that is written.  [default: warning]",
+    help="The least severe log level that is written.  [default: warning; env: RUNCAST_LOG_LEVEL]",
 )
 def demo(**flags: Any) -> None:
     """See it work: a made-up agent, an edge that serves its runs, and a page that shows them.
@@ -97,10 +104,125 @@ def demo(**flags: Any) -> None:
     run_demo(settings)
 
 
+@cli.command(context_settings=_HELP)
+@click.argument("run_id", metavar="RUN")
+@click.option("--type", "event_type", metavar="TYPE", help="Append one event, of this type.")
+@click.option("--data", metavar="TEXT", help="Append one event, with this data.  [default: {}]")
+@settings_options(
+    "redis_url",
+    "redis_timeout_seconds",
+    "embedded_directory",
+    "key_template",
+    "type_field",
+    "data_field",
+    "final_field",
+    "terminal_types",
+    "terminal_rule",
+)
+def publish(run_id: str, event_type: str | None, data: str | None, **flags: Any) -> None:
+    """Append to a run: one event from flags, or lines of JSON from standard input.
+
+    \b
+      runcast publish 42 --type chunk --data '{"text":"hi"}'
+      my-agent | runcast publish 42
+      runcast tail 42 --json | runcast publish 42-copy
+
+    A line is {"type": "chunk", "data": {"text": "hi"}}. Data that is a string is sent as that
+    text; anything else is sent as compact JSON. A line without "data" is itself the data, less its
+    "type". Each line is appended as soon as it is read, in order.
+
+    The last id goes to standard output. A line that can't be used ends it with exit code 1, and
+    so does an append that Redis does not acknowledge; both say what was appended before.
+
+    Without --redis-url it appends to the embedded Valkey of a `runcast serve` on this machine.
+    """
+    run_publish(load_settings(flags), run_id, event_type, data)
+
+
+@cli.command(context_settings=_HELP)
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--url",
+    metavar="URL",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    help="The edge, or whatever stands before it.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="WHERE",
+    help="Where to begin: latest, -N for the last N events, or a time such as "
+    "2026-01-01T00:00:00Z.  [default: the first event]",
+)
+@click.option("--last-event-id", metavar="ID", help="Begin after this event; wins over --from.")
+@click.option("--types", metavar="A,B", help="Only events of these types.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line: id, type, data, time."
+)
+def tail(
+    run_id: str,
+    url: str,
+    start: str | None,
+    last_event_id: str | None,
+    types: str | None,
+    as_json: bool,
+) -> None:
+    """Watch a run until it is over: what there is, then what comes.
+
+    \b
+      runcast tail 42
+      runcast tail 42 --from latest --types chunk,done
+      runcast tail 42 --json | jq -r '.data | fromjson | .text'
+
+    After a cut, a restart of the edge or an outage it goes on after the last event that it has.
+    Events that can't be had any more are said as a gap (on standard error with --json).
+
+    Exit codes: 0 the run is over, 1 the server refuses, 2 the command line can't be used,
+    130 Ctrl-C, 141 the reader of the output has gone.
+    """
+    run_tail(
+        url,
+        run_id,
+        start=start,
+        last_event_id=last_event_id,
+        types=types,
+        as_json=as_json,
+    )
+
+
+@cli.command(context_settings=_HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@settings_options(
+    "redis_url",
+    "redis_timeout_seconds",
+    "redis_connections",
+    "embedded_directory",
+    "key_template",
+)
+def check(as_json: bool, **flags: Any) -> None:
+    """Check the settings and Redis, and say what to do about what is wrong.
+
+    \b
+      runcast check --redis-url redis://127.0.0.1:6379/0
+      runcast check --json | jq '.checks[] | select(.level != "ok")'
+
+    It looks at the version, at the rights that an edge needs (as the user of the URL), and at the
+    server's settings that can lose runs. It reads only, and writes nothing. Without --redis-url it
+    looks at the embedded Valkey of a `runcast serve` on this machine.
+
+    Exit codes: 0 no problem (there may be warnings), 1 a problem.
+    """
+    run_check(flags, as_json=as_json)
+
+
 def main() -> None:
     """Runs the command; what the user can mend is said in one line, without a trace."""
     try:
         cli.main(prog_name="runcast", standalone_mode=True)
+    except CommandFailed as failure:
+        click.echo(f"runcast: {failure}", err=True)
+        sys.exit(failure.exit_code)
     except (SettingsError, EmbeddedError, AddressInUse) as error:
         click.echo(f"runcast: {error}", err=True)
-        sys.exit(2)
+        sys.exit(UNUSABLE)
