@@ -27,7 +27,7 @@ from broker.redis.streams import RedisLog
 from broker.redis.tail import BlockTail
 from broker.wire.gap import GapReason
 
-__all__ = ["make_registry"]
+__all__ = ["EdgeCollector", "make_registry"]
 
 
 def make_registry(hub: Hub, tail: BlockTail, log: RedisLog) -> CollectorRegistry:
@@ -36,11 +36,11 @@ def make_registry(hub: Hub, tail: BlockTail, log: RedisLog) -> CollectorRegistry
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    registry.register(_EdgeCollector(hub, tail, log))
+    registry.register(EdgeCollector(hub, tail, log))
     return registry
 
 
-class _EdgeCollector(Collector):
+class EdgeCollector(Collector):
     def __init__(self, hub: Hub, tail: BlockTail, log: RedisLog) -> None:
         self._hub = hub
         self._tail = tail
