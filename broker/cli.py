@@ -136,7 +136,7 @@ def publish(run_id: str, event_type: str | None, data: str | None, **flags: Any)
 
     Without --redis-url it appends to the embedded Valkey of a `runcast serve` on this machine.
     """
-    run_publish(load_settings(flags), run_id, event_type, data)
+    run_publish(load_settings(flags, listens=False), run_id, event_type, data)
 
 
 @cli.command(context_settings=_HELP)

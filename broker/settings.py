@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -178,15 +178,6 @@ class Settings(BaseSettings):
             TerminalRule.parse(text)
         return text
 
-    @model_validator(mode="after")
-    def _safe_address(self) -> "Settings":
-        if not self.insecure and not _is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host} can be reached by others and no authentication is set up: "
-                "use 127.0.0.1 behind a proxy that authenticates, or add --insecure"
-            )
-        return self
-
     @property
     def keys(self) -> KeyTemplate:
         """How keys are made."""
@@ -237,8 +228,12 @@ class Settings(BaseSettings):
         )
 
 
-def load_settings(flags: dict[str, Any]) -> Settings:
-    """The settings from file, environment and `flags`; flags that are `None` were not given.
+def load_settings(flags: dict[str, Any], *, listens: bool = True) -> Settings:
+    """The settings from file, environment and `flags`.
+
+    Args:
+        flags: those that are `None` were not given.
+        listens: whether the address is going to be listened on, and so must be a safe one.
 
     Raises:
         SettingsError: one can't be used.
@@ -252,12 +247,18 @@ def load_settings(flags: dict[str, Any]) -> Settings:
         ):
             raise SettingsError(f"{name}: there is no such setting; see runcast serve --help")
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise SettingsError(_first_line(error)) from None
     except (ValueError, OSError) as error:
         # A file that is not TOML, or can't be read.
         raise SettingsError(f"{CONFIG_FILE}: {error}") from None
+    if listens and not settings.insecure and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"host {settings.host} can be reached by others and no authentication is set up: "
+            "use 127.0.0.1 behind a proxy that authenticates, or add --insecure"
+        )
+    return settings
 
 
 def _first_line(error: ValidationError) -> str:

@@ -44,7 +44,7 @@ def run_check(flags: dict[str, Any], *, as_json: bool) -> None:
 
 def _check(flags: dict[str, Any]) -> tuple[str | None, list[Finding]]:
     try:
-        settings = load_settings(flags)
+        settings = load_settings(flags, listens=False)
     except SettingsError as error:
         advice = f"correct it in {CONFIG_FILE}, RUNCAST_… or the flags; see runcast serve --help"
         return None, [Finding("settings", Level.PROBLEM, str(error), advice)]

@@ -2,15 +2,18 @@
 
 from typing import Final
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from broker.redis.connections import describe
+from broker.redis.connections import command, describe
 from broker.redis.streams import KeyTemplate, parse_id
 from broker.wire.event import EventFormat, is_event_type
 from broker.wire.ids import RunId, StreamId
 
 __all__ = ["PublishError", "Publisher"]
+
+logger = structlog.get_logger("runcast.publisher")
 
 RETENTION_SECONDS: Final = 24 * 3600
 RETENTION_AFTER_END_SECONDS: Final = 3600
@@ -21,7 +24,11 @@ class PublishError(Exception):
 
 
 class Publisher:
-    """XADD with EXPIRE, in one transaction. Never sent twice: that would be two events."""
+    """XADD, then EXPIRE. Never sent twice: that would be two events.
+
+    Not in one transaction: it would go on after an XADD to a key of another type, and have
+    somebody else's key expire.
+    """
 
     def __init__(
         self,
@@ -62,15 +69,18 @@ class Publisher:
         encoded = {name.encode(): value.encode() for name, value in fields.items()}
         final = self._events.decode(StreamId(0, 1), encoded).final
         key = self._keys.key(run_id)
+        words = [part for pair in encoded.items() for part in pair]
         try:
-            async with self._client.pipeline(transaction=True) as transaction:
-                transaction.execute_command(
-                    "XADD", key, "*", *(part for pair in encoded.items() for part in pair)
-                )
-                transaction.execute_command(
-                    "EXPIRE", key, self._retention_after_end if final else self._retention
-                )
-                entry_id, _ = await transaction.execute()
+            entry_id = await command(self._client, "XADD", key, "*", *words)
         except (RedisError, OSError, TimeoutError) as error:
             raise PublishError(f"not acknowledged by Redis: {describe(error)}") from error
+        await self._expire(key, self._retention_after_end if final else self._retention)
         return parse_id(entry_id)
+
+    async def _expire(self, key: str, seconds: int) -> None:
+        try:
+            await command(self._client, "EXPIRE", key, seconds)
+        except (RedisError, OSError, TimeoutError) as error:
+            # The event is in the run, and must not be taken for one that is not; the next append
+            # sets the time again.
+            logger.warning("retention not set", key=key, error=describe(error))

@@ -205,3 +205,27 @@ async def test_it_finds_the_embedded_server_that_runs(run_id: str) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert (check.code, check.err) == (0, "")
     assert "append-only file" in check.out
+
+
+async def test_a_key_of_another_type_is_left_alone(
+    redis_url: str, client: Redis, run_id: str
+) -> None:
+    await client.set(key_of(run_id), "somebody else's")
+    outcome = await run_command(
+        "publish", run_id, "--redis-url", redis_url, "--type", "chunk", "--data", "s3cret"
+    )
+    assert outcome.code == 1
+    assert "WRONGTYPE" in outcome.complaint
+    assert "s3cret" not in outcome.complaint
+    assert await client.ttl(key_of(run_id)) == -1
+
+
+async def test_the_address_of_an_edge_is_no_matter_of_a_publisher(
+    redis_url: str, client: Redis, run_id: str
+) -> None:
+    given = b'{"type":"chunk"}\n'
+    async with running_command(
+        "publish", run_id, "--redis-url", redis_url, environment={"RUNCAST_HOST": "0.0.0.0"}
+    ) as publish:
+        await publish.write(given)
+        await appended(client, run_id)
