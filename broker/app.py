@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -13,7 +13,8 @@ from starlette.routing import BaseRoute, Route
 from broker.edge.events import EventsEndpoint, EventsPolicy
 from broker.edge.operations import operations_routes
 from broker.edge.problems import EXCEPTION_HANDLERS
-from broker.engine.hub import Follower, Hub
+from broker.engine.hub import Hub
+from broker.engine.log import LogUnavailable
 from broker.engine.stats import Stats
 from broker.metrics import make_registry
 from broker.redis.connections import connect
@@ -52,16 +53,10 @@ def make_edge(
         connections=settings.redis_connections,
     )
     log = RedisLog(client, settings.keys, settings.events)
-    tails: list[BlockTail] = []
-
-    def make_tail(follower: Follower) -> BlockTail:
-        tail = BlockTail(settings.tail(redis_url), settings.keys, client, follower, random.Random())
-        tails.append(tail)
-        return tail
-
+    tail = BlockTail(settings.tail(redis_url), settings.keys, client, random.Random())
     hub = Hub(
         log,
-        make_tail,
+        tail,
         settings.limits,
         Stats(),
         clock=time.monotonic,
@@ -76,11 +71,11 @@ def make_edge(
     app = Starlette(
         routes=[
             Route("/v1/runs/{run_id}/events", EventsEndpoint(hub, policy), methods=["GET"]),
-            *operations_routes(hub, log.ping, make_registry(hub, tails[0], log)),
+            *operations_routes(hub, log.ping, make_registry(hub, tail, log)),
             *routes,
         ],
         exception_handlers=dict(EXCEPTION_HANDLERS),
-        lifespan=lambda app: _lifespan(client, hub, tails[0], background),
+        lifespan=lambda app: _lifespan(client, log, hub, tail, background),
     )
     return Edge(app, hub)
 
@@ -88,6 +83,7 @@ def make_edge(
 @asynccontextmanager
 async def _lifespan(
     client: Redis,
+    log: RedisLog,
     hub: Hub,
     tail: BlockTail,
     background: AbstractAsyncContextManager[object] | None,
@@ -95,6 +91,9 @@ async def _lifespan(
     """Opened in this order; closed in the reverse one: background, streams, tail, Redis."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(client.aclose)
+        with suppress(LogUnavailable):
+            # Not a reason not to start, since it may come; but the log says so now.
+            await log.ping()
         await stack.enter_async_context(tail)
         await stack.enter_async_context(hub)
         if background is not None:

@@ -136,7 +136,10 @@ def publish(run_id: str, event_type: str | None, data: str | None, **flags: Any)
 
     Without --redis-url it appends to the embedded Valkey of a `runcast serve` on this machine.
     """
-    run_publish(load_settings(flags, listens=False), run_id, event_type, data)
+    settings = load_settings(flags, listens=False)
+    # What matters is said in one line at the end.
+    configure_logging("error", "console")
+    run_publish(settings, run_id, event_type, data)
 
 
 @cli.command(context_settings=_HELP)

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args, get_origin
 from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
-from broker.engine.hub import Follower, Hub
+from broker.engine.hub import Hub
 from broker.engine.limits import Limits
 from broker.engine.stats import Stats
 from broker.metrics import EdgeCollector
@@ -89,22 +89,17 @@ def _families() -> Iterator[Metric]:
     keys = KeyTemplate("run:{run_id}")
     log = RedisLog(client, keys, EventFormat())
     log.errors["ConnectionError"] = 0
-    tails: list[BlockTail] = []
-
-    def make_tail(follower: Follower) -> BlockTail:
-        tails.append(BlockTail(TailSettings(_NOWHERE), keys, client, follower, random.Random()))
-        return tails[0]
-
+    tail = BlockTail(TailSettings(_NOWHERE), keys, client, random.Random())
     hub = Hub(
         log,
-        make_tail,
+        tail,
         Limits(),
         Stats(),
         clock=lambda: 0,
         wall_ms=lambda: 0,
         random_source=random.Random(),
     )
-    return EdgeCollector(hub, tails[0], log).collect()
+    return EdgeCollector(hub, tail, log).collect()
 
 
 def main() -> int:

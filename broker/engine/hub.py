@@ -32,6 +32,9 @@ logger = structlog.get_logger("runcast.engine")
 class Tail(Protocol):
     """Says when a watched run may have changed. Knows no events and moves no position."""
 
+    def attach(self, follower: "Follower") -> None:
+        """Sets who is told; once, before anything is watched."""
+
     def watch(self, run_id: RunId) -> None:
         """Begins to look at a run; idempotent."""
 
@@ -78,7 +81,7 @@ class Hub:
     def __init__(
         self,
         log: Log,
-        tail: Callable[[Follower], Tail],
+        tail: Tail,
         limits: Limits,
         stats: Stats,
         *,
@@ -89,7 +92,7 @@ class Hub:
         """
         Args:
             log: where events are read from.
-            tail: makes the tail that tells this hub of changes.
+            tail: tells this hub of changes; not attached to another.
             limits: the bounds.
             stats: where to count.
             clock: monotonic seconds.
@@ -99,7 +102,7 @@ class Hub:
         self.stats = stats
         self.draining = False
         self._log = log
-        self._tail = tail(self)
+        self._tail = tail
         self._limits = limits
         self._clock = clock
         self._wall_ms = wall_ms
@@ -114,6 +117,7 @@ class Hub:
         self._empty.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
+        tail.attach(self)
 
     async def __aenter__(self) -> Self:
         self._sweeper = self._spawn(self._sweep(), "engine sweeper")

@@ -62,6 +62,7 @@ class RedisLog:
         self._events = events
         self.errors: Counter[str] = Counter()
         """Failed commands, by kind of error."""
+        self._failing = False
 
     async def read(self, run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:
         """XREAD COUNT; without BLOCK, so a missing key and an empty stream are the same."""
@@ -113,7 +114,7 @@ class RedisLog:
 
     async def _ask(self, command: Awaitable[Any]) -> Any:
         try:
-            return await command
+            answer = await command
         except ResponseError as error:
             text = str(error)
             if text.startswith("WRONGTYPE"):
@@ -125,10 +126,17 @@ class RedisLog:
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
             raise LogUnavailable(describe(error)) from error
+        if self._failing:
+            self._failing = False
+            logger.info("redis answers again")
+        return answer
 
     def _failed(self, error: RedisError | OSError | TimeoutError) -> None:
         self.errors[type(error).__name__] += 1
-        logger.debug("redis command failed", error=describe(error))
+        if not self._failing:
+            # Once for each outage: every viewer's reads fail in it.
+            self._failing = True
+            logger.warning("redis does not answer", error=describe(error))
 
 
 class _NoSuchKey(Exception):

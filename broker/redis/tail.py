@@ -63,14 +63,13 @@ class TailStats:
 
 
 class BlockTail:
-    """Watches runs with blocked XREADs. Use it as an async context manager, hub set."""
+    """Watches runs with blocked XREADs. Use it as an async context manager, attached to a hub."""
 
     def __init__(
         self,
         settings: TailSettings,
         keys: KeyTemplate,
         control: Redis,
-        follower: Follower,
         random_source: random.Random,
     ) -> None:
         """
@@ -78,14 +77,13 @@ class BlockTail:
             settings: bounds and intervals.
             keys: how keys are made.
             control: the client for CLIENT UNBLOCK.
-            follower: who is told.
             random_source: for the jitter of the backoff.
         """
         self.stats = TailStats()
         self._settings = settings
         self._keys = keys
         self._control = control
-        self._follower = follower
+        self._follower: Follower | None = None
         self._random = random_source
         self._groups: dict[_Group, asyncio.Task[None]] = {}
         self._group_of: dict[RunId, _Group] = {}
@@ -106,12 +104,17 @@ class BlockTail:
         """Connections that are blocked in XREAD, or about to be."""
         return len(self._groups)
 
+    def attach(self, follower: Follower) -> None:
+        """Sets who is told."""
+        self._follower = follower
+
     def watch(self, run_id: RunId) -> None:
         """Puts the run into a group with room, or into a new one."""
         if run_id in self._group_of:
             return
         group = next((group for group in self._groups if not group.full), None)
         if group is None:
+            assert self._follower is not None
             group = _Group(
                 self._settings,
                 self._keys,

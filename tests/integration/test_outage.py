@@ -209,3 +209,20 @@ async def test_over_a_unix_socket(
         entry_id = await append(worker, run_id)
         await viewer.until(1)
     assert viewer.ids == [entry_id]
+
+
+async def test_the_log_says_once_that_redis_is_away_and_once_that_it_is_back(
+    own_redis: RedisProcess, start_edge: Callable[..., Edge], run_id: str
+) -> None:
+    own_redis.kill()
+    edge = start_edge(own_redis.url)
+    away = [line for line in edge.log() if line["event"] == "redis does not answer"]
+    assert [line["level"] for line in away] == ["warning"]
+    for _ in range(3):
+        assert await readiness(edge) == (503, "redis-unreachable")
+    own_redis.start()
+    await eventually(lambda: readiness_is(edge, (200, "ready")))
+    said = [line["event"] for line in edge.log() if line["event"].startswith("redis ")]
+    assert said == ["redis does not answer", "redis answers again"]
+    async with watch(edge.events_url(run_id)) as viewer:
+        await viewer.until_caught_up()
