@@ -129,7 +129,11 @@ class Settings(BaseSettings):
     unsent_bytes: Bytes = Field(
         256 << 10, description="Unsent bytes from which a viewer is slow and pulls again."
     )
-    replay_concurrency: Count = Field(16, description="Replay reads on Redis at a time.")
+    replay_concurrency: Count = Field(
+        8,
+        description="Replay reads on Redis at a time; fewer than redis_connections, "
+        "or replays hold up the tail.",
+    )
     max_limit: Count = Field(1000, description="The most that ?limit= and ?from=-N may ask for.")
     max_wait_seconds: Seconds = Field(25, description="The most that ?wait= may ask for.")
 

@@ -225,7 +225,7 @@ class Hub:
     def subscribe(self, opening: Opening, sink: Sink, view: View, greeting: bytes) -> Subscriber:
         """Connects a viewer. Pair it with `leave` once the sink is done with."""
         subscriber = Subscriber(
-            opening.feed,
+            self._present(opening.feed),
             sink,
             view,
             position=opening.position,
@@ -296,6 +296,16 @@ class Hub:
                 return feed.window.covers(cursor) or cursor == feed.final
             case _:
                 return False
+
+    def _present(self, feed: Feed) -> Feed:
+        """The feed that the run has now; a viewer may be late enough to find theirs let go."""
+        present = self._feeds.get(feed.run_id)
+        if present is not None or feed.final is not None:
+            return feed if present is None else present
+        # Watched again from where it stood: what came meanwhile is read from there.
+        self._feeds[feed.run_id] = feed
+        self._tail.watch(feed.run_id)
+        return feed
 
     async def _open(self, run_id: RunId) -> Feed:
         info = await self._log.info(run_id)

@@ -15,7 +15,7 @@ class Limits:
     first_page_events: int = 32
     """Of a run whose events' size is not known yet."""
     unsent_bytes: int = 256 << 10
-    replay_concurrency: int = 16
+    replay_concurrency: int = 8
     heartbeat_seconds: float = 15
     stall_timeout_seconds: float = 30
     linger_seconds: float = 10
