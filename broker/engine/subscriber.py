@@ -134,7 +134,8 @@ class Subscriber:
         """
         if self.state is not State.REPLAYING or page.after != self.position:
             return
-        if page.ended:
+        final = self.feed.final
+        if page.ended or (final is not None and self.position >= final):
             self.end(Ending.TERMINAL)
             return
         window = self.feed.window

@@ -279,6 +279,16 @@ def test_a_page_that_says_the_run_is_over_ends_it() -> None:
     assert sink.finished
 
 
+def test_beyond_the_end_of_the_run_nothing_is_served() -> None:
+    stage = Stage(position=5)
+    subscriber, sink = stage.join(7)
+    stage.tail(event(6, "done", final=True))
+    gap_page = page(at(7), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor())
+    subscriber.receive(gap_page, head=at(5))
+    assert subscriber.ending is Ending.TERMINAL
+    assert numbers(sink) == []
+
+
 def test_the_terminal_event_ends_the_replay() -> None:
     stage = Stage(position=5, final=5)
     subscriber, sink = stage.join(3)
