@@ -17,6 +17,7 @@ import structlog
 
 from broker.demo.script import play
 from broker.demo.stories import STORIES, Story
+from broker.engine.cancelling import cancel
 from broker.engine.log import LogUnavailable, NotAStream
 from broker.redis.publisher import PublishError
 from broker.wire.event import Event
@@ -91,8 +92,7 @@ class Agent:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            await cancel([task])
 
     async def run(self) -> None:
         """Plays runs until it is cancelled."""

@@ -193,10 +193,21 @@ class Hub:
         return Opening(feed, min(found, feed.end), lenient=False)
 
     async def page(self, opening: Opening, limit: int) -> Page:
-        """One page from the opening's position, from Redis."""
-        return await self._replay.page(
-            opening.feed.run_id, opening.position, lenient=opening.lenient, limit=limit
+        """One page of up to `limit` events from the opening's position, from Redis.
+
+        It has fewer than there are only where they are large, or where a gap comes next.
+        """
+        run_id = opening.feed.run_id
+        page = await self._replay.page(
+            run_id, opening.position, lenient=opening.lenient, limit=limit
         )
+        room = _JSON_PAGES * self._limits.page_bytes
+        while page.more and len(page.events) < limit and page.size < room:
+            following = await self._replay.page(run_id, page.last, limit=limit - len(page.events))
+            if following.gap is not None or following.ended:
+                break
+            page = page.joined(following)
+        return page
 
     async def wait_for_move(self, feed: Feed, seen: StreamId, deadline: float) -> bool:
         """Waits until the feed's end is no longer `seen`.
@@ -424,5 +435,7 @@ class Hub:
             logger.error("task failed", task=task.get_name(), exc_info=error)
 
 
+_JSON_PAGES = 8
+"""How many reads of the usual size one JSON page may take."""
 _DRAIN_GROUP = 16
 """How many viewers leave in one step of a drain."""

@@ -1,7 +1,7 @@
 """One read of a run's stream, with the proof that nothing before it was skipped."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from broker.engine.continuity import Hole, Verdict, judge
@@ -33,8 +33,6 @@ class Page:
     """Whether the read was cut short by its count: there may be more right behind."""
     ended: bool = False
     """Whether `after` is at or past the terminal event."""
-    missing: bool = False
-    """Whether there is no stream at all."""
 
     @cached_property
     def frames(self) -> tuple[Frame, ...]:
@@ -42,9 +40,19 @@ class Page:
         return tuple(encode(event) for event in self.events)
 
     @property
+    def size(self) -> int:
+        """The bytes of the events' data."""
+        return sum(len(event.data) for event in self.events)
+
+    @property
     def last(self) -> StreamId:
         """The position after the page."""
         return self.events[-1].id if self.events else self.start
+
+    def joined(self, following: "Page") -> "Page":
+        """This page and the one that was read from its last position, as one."""
+        assert following.after == self.last
+        return replace(self, events=self.events + following.events, more=following.more)
 
     @property
     def final(self) -> bool:
@@ -85,7 +93,7 @@ class PageReader:
                     return Page(after, after, (), ended=True)
                 return _page(after, after, events[1:], count)
             if after == START and lenient:
-                return _page(after, after, events, count, missing=not events)
+                return _page(after, after, events, count)
             info = await self._log.info(run_id)
             match judge(after, events[0].id if events else None, info):
                 case Verdict.READ_AGAIN:
@@ -93,13 +101,11 @@ class PageReader:
                 case Verdict.ENDED:
                     return Page(after, after, (), ended=True)
                 case Verdict.CONTINUOUS:
-                    return _page(after, after, events, count, missing=info is None)
+                    return _page(after, after, events, count)
                 case Hole(reason, resume_after):
                     if resume_after == START and info is not None:
                         events = await self._fetch(run_id, START, count)
-                    return _page(
-                        after, resume_after, events, count, reason=reason, missing=info is None
-                    )
+                    return _page(after, resume_after, events, count, reason=reason)
         # Read and bookkeeping never fitted together: what was read is served, the doubt is said.
         start = events[0].id.predecessor() if events else after
         return _page(after, start, events, count, reason=GapReason.UNKNOWN)
@@ -149,9 +155,8 @@ def _page(
     count: int,
     *,
     reason: GapReason | None = None,
-    missing: bool = False,
 ) -> Page:
     kept = _until_final(events[:count])
     more = len(events) > count and not (kept and kept[-1].final)
     gap = None if reason is None else Gap(after, kept[0].id if kept else None, reason)
-    return Page(after, start, kept, gap, more, missing=missing)
+    return Page(after, start, kept, gap, more)

@@ -84,7 +84,6 @@ class Subscriber:
         self.ending: Ending | None = None
         self.frames = 0
         self.bytes = 0
-        self.started_at = now
         self._sink = sink
         self._view = view
         self._limits = limits

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -61,6 +62,22 @@ async def test_pages_follow_one_another(edge: Edge, client: Redis, run_id: str) 
     assert seen == [*ids, "0-24"]
     again = await page(edge, run_id, cursor)
     assert (again["events"], again["final"], again["next"]) == ([], True, cursor)
+
+
+async def test_a_page_is_as_long_as_was_asked_for(
+    start_edge: Callable[..., Edge], client: Redis, run_id: str
+) -> None:
+    """Also the first of a run, whose events' size is not known yet; unless they are large."""
+    edge = start_edge()
+    for _ in range(150):
+        await append(client, run_id)
+    assert len((await page(edge, run_id))["events"]) == 100
+    assert len((await page(edge, run_id, limit=1000))["events"]) == 150
+    for _ in range(40):
+        await append(client, f"{run_id}-large", "x" * 200_000)
+    large = await page(edge, f"{run_id}-large", limit=1000)
+    assert 1 <= len(large["events"]) < 40
+    assert large["has_more"]
 
 
 async def test_a_gap(edge: Edge, client: Redis, run_id: str) -> None:
