@@ -67,6 +67,7 @@ def make_edge(
         reject_missing=settings.missing_run == "reject",
         end_expired=settings.expired_run == "end",
         limits=settings.request_limits,
+        detach=settings.detach,
     )
     app = Starlette(
         routes=[

@@ -134,6 +134,11 @@ class Settings(BaseSettings):
         description="Replay reads on Redis at a time; fewer than redis_connections, "
         "or replays hold up the tail.",
     )
+    detach: bool = Field(
+        True,
+        description="Take streams' connections over from the HTTP server, for less CPU and "
+        "memory per viewer; off, they go through ASGI.",
+    )
     max_limit: Count = Field(1000, description="The most that ?limit= and ?from=-N may ask for.")
     max_wait_seconds: Seconds = Field(25, description="The most that ?wait= may ask for.")
 

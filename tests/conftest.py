@@ -25,21 +25,42 @@ def redis_url(redis_kind: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session", params=["detached", "asgi"])
+def sink_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Each way to a client: the connection taken over from the server, and through ASGI."""
+    return {"detach": request.param == "detached"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what says nothing new: ASGI over any but the first kind of Redis."""
+    first = available_kinds()[0]
+    left_out = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("sink_settings") == "asgi"
+        and item.callspec.params.get("redis_kind", first) != first
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
-def edge(redis_url: str) -> Iterator[Edge]:
+def edge(redis_url: str, sink_settings: dict[str, Any]) -> Iterator[Edge]:
     """A shared edge over the shared server, with quick intervals."""
-    edge = Edge(redis_url)
+    edge = Edge(redis_url, **sink_settings)
     yield edge
     edge.close()
 
 
 @pytest.fixture
-def start_edge(redis_url: str) -> Iterator[Callable[..., Edge]]:
+def start_edge(redis_url: str, sink_settings: dict[str, Any]) -> Iterator[Callable[..., Edge]]:
     """Starts edges with settings of the test's own; over the shared server unless told else."""
     started: list[Edge] = []
 
     def start(url: str = redis_url, **settings: Any) -> Edge:
-        edge = Edge(url, **settings)
+        edge = Edge(url, **sink_settings, **settings)
         started.append(edge)
         return edge
 

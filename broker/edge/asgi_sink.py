@@ -7,12 +7,11 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from broker.edge.connection import abort_of
 from broker.engine.cancelling import cancel
+from broker.engine.delivery import Joined
 
-__all__ = ["ABORT_EXTENSION", "AsgiSink"]
-
-ABORT_EXTENSION: Final = "runcast.abort"
-"""The scope extension through which our server lets a connection be dropped at once."""
+__all__ = ["AsgiSink"]
 
 
 class AsgiSink:
@@ -21,7 +20,7 @@ class AsgiSink:
     def __init__(self, scope: Scope) -> None:
         self.unsent_bytes = 0
         self.taken_bytes = 0
-        self._abort_connection = _abort_of(scope)
+        self._abort_connection = abort_of(scope)
         self._queue: list[bytes] = []
         self._wake = asyncio.Event()
         self._finishing = False
@@ -33,6 +32,10 @@ class AsgiSink:
         self._queue.append(data)
         self.unsent_bytes += len(data)
         self._wake.set()
+
+    def send(self, joined: Joined) -> None:
+        """Queues a batch."""
+        self.write(joined.data)
 
     def finish(self) -> None:
         """Ends the response after what is queued."""
@@ -93,12 +96,5 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _abort_of(scope: Scope) -> Callable[[], None]:
-    extension: dict[str, Callable[[], None]] = (scope.get("extensions") or {}).get(
-        ABORT_EXTENSION, {}
-    )
-    return extension.get("abort", _nothing)
-
-
 def _nothing() -> None:
-    """For servers that can't drop a connection: the response is cut short instead."""
+    """Nobody is told yet."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,8 +14,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broker.edge.asgi_sink import AsgiSink
+from broker.edge.connection import Detach, detach_of
 from broker.edge.problems import problem_response
-from broker.engine.delivery import View
+from broker.engine.delivery import Sink, View
 from broker.engine.hub import Hub, Opening
 from broker.engine.log import LogUnavailable, NotAStream
 from broker.engine.page import Page
@@ -60,6 +62,8 @@ class EventsPolicy:
     end_expired: bool
     """Answer 204 for a cursor into a run that is gone, instead of saying a gap."""
     limits: RequestLimits
+    detach: bool = True
+    """Take connections over from the server where it lets us: cheaper for the same."""
 
 
 class EventsEndpoint:
@@ -144,6 +148,38 @@ class EventsEndpoint:
             page = await self._hub.page(opening, self._policy.limits.page_events)
             if page.gap is not None:
                 headers["runcast-gap"] = page.gap.header()
+        detach = detach_of(scope) if self._policy.detach else None
+        if detach is not None:
+            self._stream_detached(opening, request, detach, headers)
+        else:
+            await self._stream_through_asgi(opening, request, headers, scope, receive, send)
+
+    def _stream_detached(
+        self, opening: Opening, request: EventsRequest, detach: Detach, headers: Mapping[str, str]
+    ) -> None:
+        """Hands the connection to the engine; the request's task ends here."""
+        connection = detach(headers)
+        if connection is None:
+            return
+        subscriber = self._subscriber(opening, request, connection)
+        started = time.monotonic()
+
+        def closed() -> None:
+            self._leave(subscriber, started)
+
+        connection.attach(subscriber.drained, closed)
+        self._hub.admit(subscriber, self._greeting(opening, request))
+
+    async def _stream_through_asgi(
+        self,
+        opening: Opening,
+        request: EventsRequest,
+        headers: Mapping[str, str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Holds the request's task for as long as the stream goes on; works on any server."""
         await send(
             {
                 "type": "http.response.start",
@@ -151,19 +187,22 @@ class EventsEndpoint:
                 "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
             }
         )
-        started = time.monotonic()
         sink = AsgiSink(scope)
-        subscriber = self._hub.subscribe(
-            opening,
-            sink,
-            View(request.types, request.control, request.heartbeat_as_event),
-            greeting=self._greeting(opening, request),
-        )
+        subscriber = self._subscriber(opening, request, sink)
+        started = time.monotonic()
+        self._hub.admit(subscriber, self._greeting(opening, request))
         try:
             await sink.run(receive, send, subscriber.drained)
         finally:
-            self._hub.leave(subscriber)
-            _log_end(opening.feed.run_id, subscriber, time.monotonic() - started)
+            self._leave(subscriber, started)
+
+    def _subscriber(self, opening: Opening, request: EventsRequest, sink: Sink) -> Subscriber:
+        view = View(request.types, request.control, request.heartbeat_as_event)
+        return self._hub.subscriber(opening, sink, view)
+
+    def _leave(self, subscriber: Subscriber, started: float) -> None:
+        self._hub.leave(subscriber)
+        _log_end(subscriber.feed.run_id, subscriber, time.monotonic() - started)
 
     def _greeting(self, opening: Opening, request: EventsRequest) -> bytes:
         milliseconds = self._hub.retry_milliseconds

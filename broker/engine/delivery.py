@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from broker.wire.frame import Frame
@@ -24,6 +25,9 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Queues whole frames. Never blocks; the subscriber keeps the queue bounded."""
 
+    def send(self, joined: "Joined") -> None:
+        """Queues a batch, in the form in which it is shared with other sinks of this kind."""
+
     def finish(self) -> None:
         """Ends the stream after what is still unsent."""
 
@@ -42,7 +46,7 @@ class View:
     heartbeat_as_event: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Joined:
     """A batch as one kind of viewer gets it."""
 
@@ -50,6 +54,11 @@ class Joined:
     frames: int
     last: StreamId | None
     """The id of the last frame in it."""
+
+    @cached_property
+    def chunk(self) -> bytes:
+        """The data as one chunk of an HTTP/1.1 body; made once, for all who share it."""
+        return b"%x\r\n%b\r\n" % (len(self.data), self.data)
 
 
 class Batch:

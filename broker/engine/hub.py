@@ -233,9 +233,9 @@ class Hub:
             feed.listeners.discard(moved.set)
         return not self.draining
 
-    def subscribe(self, opening: Opening, sink: Sink, view: View, greeting: bytes) -> Subscriber:
-        """Connects a viewer. Pair it with `leave` once the sink is done with."""
-        subscriber = Subscriber(
+    def subscriber(self, opening: Opening, sink: Sink, view: View) -> Subscriber:
+        """A viewer, to be admitted in the same step."""
+        return Subscriber(
             self._present(opening.feed),
             sink,
             view,
@@ -246,11 +246,13 @@ class Hub:
             on_pull=self._start_pulling,
             now=self._clock(),
         )
+
+    def admit(self, subscriber: Subscriber, greeting: bytes) -> None:
+        """Connects a viewer. Pair it with `leave` once its connection is over."""
         self._subscribers.add(subscriber)
         self._empty.clear()
         subscriber.greet(greeting)
         subscriber.join()
-        return subscriber
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forgets a viewer whose connection is over."""

@@ -243,7 +243,10 @@ class Subscriber:
             self._sent = joined.last
             self.frames += joined.frames
             self._stats.frames_delivered += joined.frames
-            self._write(joined.data)
+            self._wrote = True
+            self.bytes += len(joined.data)
+            self._stats.bytes_delivered += len(joined.data)
+            self._sink.send(joined)
         if batch.last.final:
             self.end(Ending.TERMINAL)
         elif self._sink.unsent_bytes > self._limits.unsent_bytes:

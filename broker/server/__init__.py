@@ -1,4 +1,5 @@
 """Running an edge under uvicorn.
 
-``protocol`` what we need of a connection that ASGI does not offer · ``run`` signals, drain, exit.
+``protocol`` what we need of a connection that ASGI does not offer · ``detached`` a viewer on a
+connection of the engine's own · ``run`` signals, drain, exit.
 """

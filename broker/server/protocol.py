@@ -11,11 +11,14 @@ contract, and fails loudly on one that differs.
 import asyncio
 import socket
 import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from broker.edge.asgi_sink import ABORT_EXTENSION
+from broker.edge.connection import ABORT_EXTENSION, DETACH_EXTENSION
+from broker.server.detached import DetachedSink
 from broker.wire.problem import CONTENT_TYPE, BadHttp
 
 __all__ = ["EdgeProtocol"]
@@ -27,6 +30,9 @@ that vanished without a word would otherwise be kept for many minutes."""
 
 class EdgeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, with a way out."""
+
+    _detached: DetachedSink | None = None
+    _deaf = False
 
     def connection_made(  # type: ignore[override]
         self, transport: asyncio.Transport
@@ -44,9 +50,59 @@ class EdgeProtocol(HttpToolsProtocol):
             )
 
     def on_message_begin(self) -> None:
-        """Also puts the way out into the request's scope."""
+        """Also puts the way to drop the connection into the request's scope."""
         super().on_message_begin()
         self.scope["extensions"] = {ABORT_EXTENSION: {"abort": self.transport.abort}}
+
+    def on_headers_complete(self) -> None:
+        """Also puts the way to take the connection over into the request's scope."""
+        super().on_headers_complete()
+        cycle = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            # Of this very request: others may be parsed before its task begins.
+            self.scope["extensions"][DETACH_EXTENSION] = {"detach": partial(self._detach, cycle)}
+
+    def _detach(
+        self, cycle: RequestResponseCycle, headers: Mapping[str, str]
+    ) -> DetachedSink | None:
+        """Writes the head of a `200` answer, and hands the connection over.
+
+        For uvicorn the response is complete: the task may end, and nobody else writes. What the
+        client sends from here on is ignored, since the answer has no end that a next request
+        could wait for; only its leaving is noticed.
+
+        Returns:
+            The sink; `None` if the client has gone.
+        """
+        if cycle.disconnected or self.transport.is_closing():
+            return None
+        chunked = cycle.scope["http_version"] != "1.0"
+        self.transport.write(_head(headers, self.server_state.default_headers, chunked=chunked))
+        cycle.response_started = cycle.response_complete = True
+        cycle.keep_alive = False
+        self.pipeline.clear()
+        self.flow.resume_reading()
+        self.server_state.total_requests += 1
+        self._detached = DetachedSink(self.transport, chunked=chunked)
+        return self._detached
+
+    def data_received(self, data: bytes) -> None:
+        """Takes nothing more from a client whose connection was handed over, or who has stopped
+        to speak HTTP in the middle of an answer."""
+        if self._detached is None and not self._deaf:
+            super().data_received(data)
+
+    def resume_writing(self) -> None:
+        """Also tells the sink."""
+        super().resume_writing()
+        if self._detached is not None:
+            self._detached.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Also tells the sink."""
+        super().connection_lost(exc)
+        if self._detached is not None:
+            self._detached.closed()
 
     def on_url(self, url: bytes) -> None:
         """Also refuses a target that is not ASCII (RFC 9112, 3.2), which uvicorn can't decode."""
@@ -55,7 +111,12 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def send_400_response(self, msg: str) -> None:
-        """Answers a request that can't be parsed."""
+        """Answers a request that can't be parsed; not into the answer to an earlier one."""
+        cycle = self.cycle
+        answering = cycle is not None and cycle.response_started and not cycle.response_complete
+        if answering or self.pipeline:
+            self._deaf = True
+            return
         body = BadHttp().body()
         head = (
             "HTTP/1.1 400 Bad Request\r\n"
@@ -65,3 +126,15 @@ class EdgeProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def _head(
+    headers: Mapping[str, str], default_headers: Sequence[tuple[bytes, bytes]], *, chunked: bool
+) -> bytes:
+    lines = [b"HTTP/1.1 200 OK"]
+    lines += [b"%b: %b" % pair for pair in default_headers]
+    lines += [f"{name}: {value}".encode("latin-1") for name, value in headers.items()]
+    if chunked:
+        lines.append(b"transfer-encoding: chunked")
+    lines.append(b"connection: close")
+    return b"\r\n".join([*lines, b"", b""])

@@ -33,7 +33,7 @@ class Edge:
         """Starts it and waits until it listens."""
         chosen = {**QUICK, **settings}
         port = chosen.pop("port", 0)
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+        given = {f"RUNCAST_{name.upper()}": str(value) for name, value in chosen.items()}
         self._directory = tempfile.TemporaryDirectory(prefix="runcast-test-edge-")
         self._log = Path(self._directory.name) / "log"
         with self._log.open("wb") as log:
@@ -41,11 +41,15 @@ class Edge:
                 [
                     *(sys.executable, "-m", "broker", "serve"),
                     *("--port", str(port), "--log-format", "json"),
-                    *flags,
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "RUNCAST_REDIS_URL": redis_url, "PYTHONFAULTHANDLER": "1"},
+                env={
+                    **os.environ,
+                    **given,
+                    "RUNCAST_REDIS_URL": redis_url,
+                    "PYTHONFAULTHANDLER": "1",
+                },
                 cwd=self._directory.name,
             )
         self.url: str = eventually_sync(self._listening, within=20)

@@ -10,7 +10,7 @@ import pytest
 
 from broker.engine.delivery import View
 from broker.engine.ending import Ending
-from broker.engine.hub import Follower, Hub
+from broker.engine.hub import Follower, Hub, Opening
 from broker.engine.limits import Limits
 from broker.engine.log import LogUnavailable, NotAStream, StreamInfo
 from broker.engine.stats import Stats
@@ -105,7 +105,12 @@ class Stage:
     ) -> tuple[Subscriber, SinkOnPaper]:
         sink = SinkOnPaper()
         opening = await self.hub.open(RUN, start)
-        return self.hub.subscribe(opening, sink, view or View(), b""), sink
+        return self.admit(opening, sink, view), sink
+
+    def admit(self, opening: Opening, sink: SinkOnPaper, view: View | None = None) -> Subscriber:
+        subscriber = self.hub.subscriber(opening, sink, view or View())
+        self.hub.admit(subscriber, b"")
+        return subscriber
 
     async def settled(self, subscriber: Subscriber) -> None:
         await eventually(lambda: subscriber.state is not State.REPLAYING)
@@ -203,7 +208,7 @@ async def test_a_viewer_who_is_late_finds_their_feed_let_go() -> None:
         assert stage.tail.watched == []
         stage.log.append(2)
         sink = SinkOnPaper()
-        stage.hub.subscribe(opening, sink, View(), b"")
+        stage.admit(opening, sink)
         assert stage.tail.watched == [RUN]
         await stage.hub.advance(RUN)
         assert numbers(sink) == [2]
@@ -214,7 +219,7 @@ async def test_a_replay_waits_for_a_log_that_is_away(stage: Stage) -> None:
     opening = await stage.hub.open(RUN, Resume(at(1)))
     stage.log.failure = LogUnavailable()
     sink = SinkOnPaper()
-    subscriber = stage.hub.subscribe(opening, sink, View(), b"")
+    subscriber = stage.admit(opening, sink)
     before = stage.log.reads
     await eventually(lambda: stage.log.reads > before + 3)
     assert subscriber.state is State.REPLAYING
@@ -228,7 +233,7 @@ async def test_a_defect_ends_one_stream_and_is_said(stage: Stage) -> None:
     other, _ = await stage.connect(Latest())
     opening = await stage.hub.open(RUN, Resume(at(1)))
     stage.log.failure = RuntimeError("a defect")
-    subscriber = stage.hub.subscribe(opening, SinkOnPaper(), View(), b"")
+    subscriber = stage.admit(opening, SinkOnPaper())
     await stage.settled(subscriber)
     assert subscriber.ending is Ending.ERROR
     assert other.state is State.LIVE

@@ -21,7 +21,9 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from broker.edge.asgi_sink import ABORT_EXTENSION
+from broker.edge.connection import ABORT_EXTENSION, DETACH_EXTENSION
+from broker.engine.delivery import Joined
+from broker.server.detached import DetachedSink
 from broker.server.protocol import EdgeProtocol
 from tests.support.waiting import eventually
 
@@ -62,6 +64,12 @@ class _Transport(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def pause_reading(self) -> None:
+        """There is nothing to read."""
+
+    def resume_reading(self) -> None:
+        """There is nothing to read."""
 
     def is_closing(self) -> bool:
         return self.closed or self.aborted
@@ -318,3 +326,123 @@ async def test_force_exit_leaves_without_the_lifespans_shutdown() -> None:
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(function).parameters)
+
+
+# ---- the handover
+
+
+_HEADERS: Final = {"content-type": "text/event-stream"}
+_GET: Final = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def _detach(scope: Scope) -> DetachedSink:
+    sink = scope["extensions"][DETACH_EXTENSION]["detach"](_HEADERS)
+    assert isinstance(sink, DetachedSink)
+    return sink
+
+
+async def test_a_connection_that_was_handed_over_outlives_its_task(
+    connection: socket.socket,
+) -> None:
+    sinks: list[DetachedSink] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        sinks.append(_detach(scope))
+
+    with contract("a cycle that is marked complete is left alone when its task ends"):
+        made = _Connection(app, connection)
+        made.protocol.data_received(_GET)
+        await made.until_answered()
+        head, _, body = made.transport.written.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        lines = set(head.lower().split(b"\r\n")[1:])
+        assert lines >= {
+            b"content-type: text/event-stream",
+            b"transfer-encoding: chunked",
+            b"connection: close",
+        }
+        assert body == b""
+        assert not made.transport.closed
+        assert made.state.total_requests == 1
+        assert made.state.connections == {made.protocol}
+        [sink] = sinks
+        sink.write(b"one")
+        sink.send(Joined(b"two", 1, None))
+        sink.finish()
+        assert made.transport.written.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+        assert made.transport.closed
+
+
+async def test_what_the_client_sends_after_the_handover_is_ignored(
+    connection: socket.socket,
+) -> None:
+    served: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        served.append(scope["path"])
+        _detach(scope)
+
+    with contract("data_received is the only way in"):
+        made = _Connection(app, connection)
+        # The second request is in the same packet, the third and the garbage come later.
+        made.protocol.data_received(_GET + _GET.replace(b"/", b"/second", 1))
+        await made.until_answered()
+        made.protocol.data_received(_GET.replace(b"/", b"/third", 1))
+        made.protocol.data_received(b"\x00\xff garbage")
+        await made.until_answered()
+        assert served == ["/"]
+        assert made.transport.written.count(b"HTTP/1.1") == 1
+        assert not made.transport.closed
+
+
+async def test_the_sink_hears_of_the_connection(connection: socket.socket) -> None:
+    heard: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _detach(scope).attach(lambda: heard.append("drained"), lambda: heard.append("closed"))
+
+    with contract("pause_writing, resume_writing and connection_lost are called as asyncio says"):
+        made = _Connection(app, connection)
+        made.protocol.data_received(_GET)
+        await made.until_answered()
+        made.protocol.pause_writing()
+        made.protocol.resume_writing()
+        assert heard == ["drained"]
+        made.protocol.connection_lost(ConnectionResetError())
+        assert heard == ["drained", "closed"]
+        assert made.state.connections == set()
+
+
+async def test_a_client_that_has_gone_is_not_handed_over(connection: socket.socket) -> None:
+    handed: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        handed.append(scope["extensions"][DETACH_EXTENSION]["detach"](_HEADERS))
+
+    with contract("the cycle says whether the client has gone"):
+        made = _Connection(app, connection)
+        made.protocol.data_received(_GET)
+        await asyncio.sleep(0)
+        made.protocol.connection_lost(None)
+        await made.until_answered()
+        assert handed == [None]
+        assert made.transport.written == b""
+
+
+async def test_http_1_0_has_no_chunks(connection: socket.socket) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        sink = _detach(scope)
+        sink.write(b"one")
+        sink.send(Joined(b"two", 1, None))
+        sink.finish()
+
+    with contract("the scope has the version"):
+        made = _Connection(app, connection)
+        made.protocol.data_received(_GET.replace(b"1.1", b"1.0"))
+        await made.until_answered()
+        head, _, body = made.transport.written.partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert body == b"onetwo"
+        assert made.transport.closed

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from broker.engine.delivery import View
+from broker.engine.delivery import Joined, View
 from broker.engine.ending import Ending
 from broker.engine.feed import Feed
 from broker.engine.limits import Limits
@@ -63,6 +63,9 @@ class SinkOnPaper:
         self.written += data
         if not self.stuck:
             self.taken_bytes = len(self.written)
+
+    def send(self, joined: Joined) -> None:
+        self.write(joined.data)
 
     def take(self, count: int | None = None) -> None:
         self.taken_bytes = min(
