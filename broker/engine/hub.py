@@ -10,6 +10,7 @@ from typing import Protocol, Self
 
 import structlog
 
+from broker.engine.backoff import backoff_seconds
 from broker.engine.cancelling import cancel
 from broker.engine.delivery import Sink, View
 from broker.engine.ending import Ending
@@ -394,11 +395,12 @@ class Hub:
             subscriber.receive(page, head)
 
     def _backoff(self, failures: int) -> float:
-        longest = min(
-            self._limits.retry_backoff_max_seconds,
-            self._limits.retry_backoff_seconds * 2 ** min(failures, 16),
+        return backoff_seconds(
+            failures,
+            base=self._limits.retry_backoff_seconds,
+            longest=self._limits.retry_backoff_max_seconds,
+            random_source=self._random,
         )
-        return self._random.uniform(longest / 2, longest)
 
     async def _sweep(self) -> None:
         interval = min(1.0, self._limits.heartbeat_seconds / 4)

@@ -243,9 +243,7 @@ class Subscriber:
             self._sent = joined.last
             self.frames += joined.frames
             self._stats.frames_delivered += joined.frames
-            self._wrote = True
-            self.bytes += len(joined.data)
-            self._stats.bytes_delivered += len(joined.data)
+            self._count(len(joined.data))
             self._sink.send(joined)
         if batch.last.final:
             self.end(Ending.TERMINAL)
@@ -253,10 +251,13 @@ class Subscriber:
             self._lag()
 
     def _write(self, data: bytes) -> None:
-        self._wrote = True
-        self.bytes += len(data)
-        self._stats.bytes_delivered += len(data)
+        self._count(len(data))
         self._sink.write(data)
+
+    def _count(self, size: int) -> None:
+        self._wrote = True
+        self.bytes += size
+        self._stats.bytes_delivered += size
 
     def _say(self, gap: Gap, position: StreamId) -> None:
         self._stats.gaps[gap.reason] += 1

@@ -22,6 +22,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from broker.engine.backoff import backoff_seconds
 from broker.engine.cancelling import cancel
 from broker.engine.hub import Follower
 from broker.engine.log import LogUnavailable
@@ -302,11 +303,12 @@ class _Group:
                 raise outcome
 
     def _backoff(self, failures: int) -> float:
-        longest = min(
-            self._settings.backoff_max_seconds,
-            self._settings.backoff_seconds * 2 ** min(failures, 16),
+        return backoff_seconds(
+            failures,
+            base=self._settings.backoff_seconds,
+            longest=self._settings.backoff_max_seconds,
+            random_source=self._random,
         )
-        return self._random.uniform(longest / 2, longest)
 
 
 def _text(error: Exception) -> str:
