@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -14,9 +14,6 @@ from broker.wire.ids import StreamId
 
 __all__ = ["HumanOutput", "JsonOutput", "time_of"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_TIME_MS: Final = 253_402_214_400_000
-"""The last day of the year 9999, after which a time can't be written in every time zone."""
 _TYPE_WIDTH: Final = 12
 _CONTROLS: Final = {
     code: f"\\x{code:02x}"
@@ -28,10 +25,9 @@ _CONTROLS: Final = {
 def time_of(event_id: str) -> datetime | None:
     """When Redis took the event; `None` for ids that producers count up by themselves."""
     try:
-        ms = StreamId.parse(event_id).ms
+        return StreamId.parse(event_id).time()
     except ValueError:
         return None
-    return _EPOCH + timedelta(milliseconds=ms) if 0 < ms <= _LAST_TIME_MS else None
 
 
 class _Output:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -24,7 +23,7 @@ from broker.engine.subscriber import Subscriber
 from broker.wire.event import Event
 from broker.wire.frame import greeting, id_block
 from broker.wire.gap import Gap
-from broker.wire.ids import START, RunId, is_run_id
+from broker.wire.ids import START, RunId, StreamId, is_run_id
 from broker.wire.problem import (
     BadRunId,
     Problem,
@@ -49,8 +48,6 @@ JSON_HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "vary": "accept",
 }
-_LAST_TIME_MS: Final = 253_402_300_799_999
-"""The end of the year 9999, after which a time can't be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,15 +280,14 @@ def _event_document(event: Event) -> dict[str, Any]:
         "id": str(event.id),
         "type": event.type or None,
         "data": event.data.decode(),
-        "time": _time(event.id.ms),
+        "time": _time(event.id),
     }
 
 
-def _time(ms: int) -> str | None:
-    """When Redis took the event; `None` for ids that producers count up by themselves."""
-    if not 0 < ms <= _LAST_TIME_MS:
+def _time(event_id: StreamId) -> str | None:
+    moment = event_id.time()
+    if moment is None:
         return None
-    moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from broker.wire.frame import Frame
 from broker.wire.ids import StreamId
 
-__all__ = ["Batch", "Joined", "Sink", "View"]
+__all__ = ["Batch", "Joined", "Sink", "View", "chunk_of"]
 
 
 class Sink(Protocol):
@@ -46,6 +46,11 @@ class View:
     heartbeat_as_event: bool = False
 
 
+def chunk_of(data: bytes) -> bytes:
+    """`data` as one chunk of an HTTP/1.1 body (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 @dataclass(frozen=True)
 class Joined:
     """A batch as one kind of viewer gets it."""
@@ -58,7 +63,7 @@ class Joined:
     @cached_property
     def chunk(self) -> bytes:
         """The data as one chunk of an HTTP/1.1 body; made once, for all who share it."""
-        return b"%x\r\n%b\r\n" % (len(self.data), self.data)
+        return chunk_of(self.data)
 
 
 class Batch:

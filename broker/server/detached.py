@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from broker.engine.delivery import Joined
+from broker.engine.delivery import Joined, chunk_of
 
 __all__ = ["DetachedSink"]
 
@@ -51,7 +51,7 @@ class DetachedSink:
 
     def write(self, data: bytes) -> None:
         """Writes whole frames."""
-        self._put(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._put(chunk_of(data) if self._chunked else data)
 
     def send(self, joined: Joined) -> None:
         """Writes a batch."""

@@ -5,6 +5,7 @@ cursor that a viewer sends back, unchanged.
 """
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, NewType
 
 __all__ = ["START", "RunId", "StreamId", "is_run_id"]
@@ -14,6 +15,9 @@ RunId = NewType("RunId", str)
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _STREAM_ID: Final = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
 _MAX: Final = 2**64 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_TIME_MS: Final = 253_402_214_400_000
+"""A day before the year 10000: what comes after can't be written in every zone's local time."""
 
 
 def is_run_id(text: str) -> bool:
@@ -59,6 +63,12 @@ class StreamId(NamedTuple):
         if self.seq < _MAX:
             return StreamId(self.ms, self.seq + 1)
         return StreamId(self.ms + 1, 0)
+
+    def time(self) -> datetime | None:
+        """When Redis took the entry; `None` for ids that producers count up by themselves."""
+        if not 0 < self.ms <= _LAST_TIME_MS:
+            return None
+        return _EPOCH + timedelta(milliseconds=self.ms)
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
