@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
-from broker.edge.events import EventsEndpoint, EventsPolicy
+from broker.edge.events import EventsEndpoint, EventsPolicy, log_end
 from broker.edge.operations import operations_routes
 from broker.edge.problems import EXCEPTION_HANDLERS
 from broker.engine.hub import Hub
@@ -62,6 +62,7 @@ def make_edge(
         clock=time.monotonic,
         wall_ms=lambda: time.time() * 1000,
         random_source=random.Random(),
+        on_left=log_end,
     )
     policy = EventsPolicy(
         reject_missing=settings.missing_run == "reject",

@@ -33,9 +33,10 @@ class AsgiSink:
         self.unsent_bytes += len(data)
         self._wake.set()
 
-    def send(self, joined: Joined) -> None:
+    def send(self, joined: Joined) -> int:
         """Queues a batch."""
         self.write(joined.data)
+        return self.unsent_bytes
 
     def finish(self) -> None:
         """Ends the response after what is queued."""

@@ -16,6 +16,7 @@ __all__ = [
     "DETACH_EXTENSION",
     "Detach",
     "DetachedConnection",
+    "Listener",
     "abort_of",
     "detach_of",
 ]
@@ -26,21 +27,29 @@ DETACH_EXTENSION: Final = "runcast.detach"
 """A way to keep the connection when the request's task ends."""
 
 
+class Listener(Protocol):
+    """Who is told of what happens to a detached connection."""
+
+    def drained(self) -> None:
+        """A backlog has been taken."""
+
+    def closed(self) -> None:
+        """The connection is over, for whatever reason; once."""
+
+
 class DetachedConnection(Sink, Protocol):
     """A connection that is the engine's: no task waits for it."""
 
-    def attach(self, on_drained: Callable[[], None], on_closed: Callable[[], None]) -> None:
-        """Sets who is told, before anything is written.
+    def attach(self, listener: Listener) -> None:
+        """Sets who is told, before anything is written."""
 
-        Args:
-            on_drained: called each time that a backlog has been taken.
-            on_closed: called once, when the connection is over, for whatever reason.
-        """
+    def release(self) -> None:
+        """Sends the head and what was written so far, in one piece; later bytes go at once."""
 
 
 Detach = Callable[[Mapping[str, str]], DetachedConnection | None]
-"""Writes the head of a `200` answer with these headers, and hands the connection over; `None` if
-it is over already."""
+"""Hands the connection over, for a `200` answer with these headers; `None` if it is over
+already."""
 
 
 def abort_of(scope: Scope) -> Callable[[], None]:

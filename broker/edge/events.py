@@ -1,7 +1,6 @@
 """`GET /v1/runs/{run_id}/events`: a run's events as a stream, or as one JSON page."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -33,7 +32,7 @@ from broker.wire.problem import (
 )
 from broker.wire.request import Beginning, EventsRequest, RequestLimits, Resume
 
-__all__ = ["EventsEndpoint", "EventsPolicy"]
+__all__ = ["EventsEndpoint", "EventsPolicy", "log_end"]
 
 logger = structlog.get_logger("runcast.stream")
 
@@ -159,13 +158,9 @@ class EventsEndpoint:
         if connection is None:
             return
         subscriber = self._subscriber(opening, request, connection)
-        started = time.monotonic()
-
-        def closed() -> None:
-            self._leave(subscriber, started)
-
-        connection.attach(subscriber.drained, closed)
+        connection.attach(subscriber)
         self._hub.admit(subscriber, self._greeting(opening, request))
+        connection.release()
 
     async def _stream_through_asgi(
         self,
@@ -186,20 +181,15 @@ class EventsEndpoint:
         )
         sink = AsgiSink(scope)
         subscriber = self._subscriber(opening, request, sink)
-        started = time.monotonic()
         self._hub.admit(subscriber, self._greeting(opening, request))
         try:
             await sink.run(receive, send, subscriber.drained)
         finally:
-            self._leave(subscriber, started)
+            subscriber.closed()
 
     def _subscriber(self, opening: Opening, request: EventsRequest, sink: Sink) -> Subscriber:
         view = View(request.types, request.control, request.heartbeat_as_event)
         return self._hub.subscriber(opening, sink, view)
-
-    def _leave(self, subscriber: Subscriber, started: float) -> None:
-        self._hub.leave(subscriber)
-        _log_end(subscriber.feed.run_id, subscriber, time.monotonic() - started)
 
     def _greeting(self, opening: Opening, request: EventsRequest) -> bytes:
         milliseconds = self._hub.retry_milliseconds
@@ -291,14 +281,15 @@ def _time(event_id: StreamId) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _log_end(run_id: RunId, subscriber: Subscriber, seconds: float) -> None:
+def log_end(subscriber: Subscriber, seconds: float) -> None:
+    """The access log's line: how a stream that took so many seconds went."""
     ending = subscriber.ending
     logger.info(
         "stream ended",
-        run=run_id,
+        run=subscriber.feed.run_id,
         reason=None if ending is None else ending.value,
         client_returns=ending is not None and ending.come_back,
-        events=subscriber.frames,
-        bytes=subscriber.bytes,
+        events=subscriber.sent_frames,
+        bytes=subscriber.sent_bytes,
         seconds=round(seconds, 3),
     )

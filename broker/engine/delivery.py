@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 from broker.wire.frame import Frame
@@ -20,13 +19,17 @@ class Sink(Protocol):
 
     @property
     def taken_bytes(self) -> int:
-        """Bytes that the connection has taken so far; only ever grows."""
+        """Grows with each byte that was unsent and has been taken since."""
 
     def write(self, data: bytes) -> None:
         """Queues whole frames. Never blocks; the subscriber keeps the queue bounded."""
 
-    def send(self, joined: "Joined") -> None:
-        """Queues a batch, in the form in which it is shared with other sinks of this kind."""
+    def send(self, joined: "Joined") -> int:
+        """Queues a batch, in the form in which it is shared with other sinks of this kind.
+
+        Returns:
+            The bytes that are unsent now.
+        """
 
     def finish(self) -> None:
         """Ends the stream after what is still unsent."""
@@ -51,19 +54,30 @@ def chunk_of(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-@dataclass(frozen=True)
 class Joined:
-    """A batch as one kind of viewer gets it."""
+    """Frames as one `bytes` object, made once for all who get them."""
 
-    data: bytes
-    frames: int
-    last: StreamId | None
-    """The id of the last frame in it."""
+    __slots__ = ("_data", "chunk", "frames", "last", "size")
 
-    @cached_property
-    def chunk(self) -> bytes:
-        """The data as one chunk of an HTTP/1.1 body; made once, for all who share it."""
-        return chunk_of(self.data)
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = len(frames)
+        self.last: StreamId | None = frames[-1].id if frames else None
+        """The id of the last frame in it."""
+        self._data: bytes | None = None
+        wires = [frame.wire for frame in frames]
+        self.size = sum(map(len, wires))
+        """The frames' bytes, without the chunk around them."""
+        # Joined with its chunk in one step: of a long replay, every copy is a quarter megabyte.
+        self.chunk = b"".join([b"%x\r\n" % self.size, *wires, b"\r\n"]) if frames else b""
+        """The frames as one chunk of an HTTP/1.1 body; nothing, not even a chunk, for none."""
+
+    @property
+    def data(self) -> bytes:
+        """The frames alone, for connections that are framed by someone else."""
+        if self._data is None:
+            end = len(self.chunk) - 2
+            self._data = self.chunk[end - self.size : end] if self.frames else b""
+        return self._data
 
 
 class Batch:
@@ -86,7 +100,5 @@ class Batch:
         found = self._joined.get(types)
         if found is None:
             kept = [frame for frame in self.frames if types is None or frame.type in types]
-            data = b"".join([frame.wire for frame in kept])
-            found = Joined(data, len(kept), kept[-1].id if kept else None)
-            self._joined[types] = found
+            found = self._joined[types] = Joined(kept)
         return found

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from broker.engine.delivery import Batch
+from broker.engine.ending import Ending
+from broker.engine.limits import Limits
+from broker.engine.live import Live
 from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.engine.subscriber import Subscriber
-from broker.engine.window import Window
+from broker.engine.window import Window, WindowBudget
 from broker.wire.gap import Gap
 from broker.wire.ids import START, RunId, StreamId
 
@@ -22,7 +24,8 @@ class Feed:
         *,
         position: StreamId,
         final: StreamId | None,
-        window_bytes: int,
+        limits: Limits,
+        budget: WindowBudget,
         stats: Stats,
     ) -> None:
         """
@@ -30,17 +33,18 @@ class Feed:
             run_id: the run.
             position: the stream's last id when the feed was opened; `0-0` if there is none.
             final: the terminal event's id, if the run has ended.
-            window_bytes: the window's bound.
+            limits: the bounds.
+            budget: what all windows together may hold.
             stats: where to count.
         """
         self.run_id = run_id
-        self.window = Window(position, window_bytes)
+        self.window = Window(position, limits.window_bytes, budget)
         self.final = final
         self.subscribers: set[Subscriber] = set()
-        self.live: set[Subscriber] = set()
+        self.live = Live()
         self.listeners: set[Callable[[], None]] = set()
         """Called after each move of the end."""
-        self.idle_since: float | None = None
+        self._unsent_limit = limits.unsent_bytes
         self._stats = stats
 
     @property
@@ -48,11 +52,12 @@ class Feed:
         """The last id that the tail has taken."""
         return self.window.end
 
-    def apply(self, page: Page, *, wall_ms: float) -> None:
+    def apply(self, page: Page, *, now: float, wall_ms: float) -> None:
         """Takes the page that follows the end; everyone live gets it in this same step.
 
         Args:
             page: ignored if it follows another position.
+            now: the clock's time, in seconds.
             wall_ms: the time in milliseconds since 1970, to measure how old the events are.
         """
         if page.after != self.end or self.final is not None:
@@ -66,7 +71,7 @@ class Feed:
             else:
                 self._skip(page.gap, page.start)
         if page.events:
-            self._extend(page, wall_ms)
+            self._extend(page, now, wall_ms)
         self.notify()
 
     def notify(self) -> None:
@@ -74,17 +79,19 @@ class Feed:
         for listener in list(self.listeners):
             listener()
 
-    def _extend(self, page: Page, wall_ms: float) -> None:
-        frames = page.frames
-        self.window.append(frames)
-        if frames[-1].final:
-            self.final = frames[-1].id
-        self._stats.events_read += len(frames)
-        live = list(self.live)
-        batch = Batch(frames)
-        for subscriber in live:
-            subscriber.push(batch)
-        self._observe(page, len(live), wall_ms)
+    def _extend(self, page: Page, now: float, wall_ms: float) -> None:
+        batch = page.batch
+        assert batch is not None
+        self.window.append(batch.frames)
+        self._stats.events_read += len(batch.frames)
+        viewers = len(self.live)
+        for group in self.live.groups:
+            group.push(batch, self._unsent_limit, now, self._stats)
+        if batch.last.final:
+            self.final = batch.last.id
+            for subscriber in list(self.live):
+                subscriber.end(Ending.TERMINAL)
+        self._observe(page, viewers, wall_ms)
 
     def _observe(self, page: Page, viewers: int, wall_ms: float) -> None:
         if not viewers:
@@ -96,6 +103,8 @@ class Feed:
                 self._stats.latency.observe(age, viewers)
 
     def _restart(self, gap: Gap) -> None:
+        for subscriber in list(self.live):
+            subscriber.unsettle()
         self.window.restart(START)
         for subscriber in list(self.subscribers):
             subscriber.restart(gap)
@@ -104,4 +113,4 @@ class Feed:
         # Who is behind finds the hole by themselves when they pull.
         self.window.restart(position)
         for subscriber in list(self.live):
-            subscriber.skip(gap, position)
+            subscriber.skip(gap)

@@ -21,7 +21,9 @@ from broker.engine.log import Log, LogUnavailable, NotAStream
 from broker.engine.page import Page, PageReader
 from broker.engine.replay import Replay
 from broker.engine.stats import Stats
-from broker.engine.subscriber import State, Subscriber
+from broker.engine.subscriber import State, Subscriber, Surroundings
+from broker.engine.wheel import TimerWheel
+from broker.engine.window import WindowBudget
 from broker.wire.ids import START, RunId, StreamId
 from broker.wire.request import Beginning, Latest, Newest, Resume, Since, Start
 
@@ -89,6 +91,7 @@ class Hub:
         clock: Callable[[], float],
         wall_ms: Callable[[], float],
         random_source: random.Random,
+        on_left: Callable[[Subscriber, float], None] = lambda subscriber, seconds: None,
     ) -> None:
         """
         Args:
@@ -99,6 +102,7 @@ class Hub:
             clock: monotonic seconds.
             wall_ms: milliseconds since 1970.
             random_source: for jitter.
+            on_left: called with each viewer whose connection is over, and how long it lasted.
         """
         self.stats = stats
         self.draining = False
@@ -113,7 +117,13 @@ class Hub:
         self._opens: SingleFlight[RunId, Feed] = SingleFlight()
         self._advances: dict[RunId, FreshFlight] = {}
         self._feeds: dict[RunId, Feed] = {}
-        self._subscribers: set[Subscriber] = set()
+        self._budget = WindowBudget(limits.windows_bytes)
+        self._idle: dict[Feed, float] = {}
+        self._subscribers: TimerWheel[Subscriber] = TimerWheel(_wheel_width(limits))
+        self._surroundings = Surroundings(
+            limits, stats, clock, self._start_pulling, self._connection_closed
+        )
+        self._on_left = on_left
         self._empty = asyncio.Event()
         self._empty.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -223,6 +233,7 @@ class Hub:
         """
         moved = asyncio.Event()
         feed.listeners.add(moved.set)
+        self._look_at_use(feed)
         try:
             async with asyncio.timeout_at(deadline):
                 while feed.end == seen and not self.draining:
@@ -232,6 +243,7 @@ class Hub:
             return False
         finally:
             feed.listeners.discard(moved.set)
+            self._look_at_use(feed)
         return not self.draining
 
     def subscriber(self, opening: Opening, sink: Sink, view: View) -> Subscriber:
@@ -240,27 +252,18 @@ class Hub:
             self._present(opening.feed),
             sink,
             view,
+            self._surroundings,
             position=opening.position,
             lenient=opening.lenient,
-            limits=self._limits,
-            stats=self.stats,
-            on_pull=self._start_pulling,
-            now=self._clock(),
         )
 
     def admit(self, subscriber: Subscriber, greeting: bytes) -> None:
-        """Connects a viewer. Pair it with `leave` once its connection is over."""
-        self._subscribers.add(subscriber)
+        """Connects a viewer, until `Subscriber.closed` is called."""
+        self._subscribers.put(subscriber, self._clock() + self._limits.look_seconds)
         self._empty.clear()
         subscriber.greet(greeting)
         subscriber.join()
-
-    def leave(self, subscriber: Subscriber) -> None:
-        """Forgets a viewer whose connection is over."""
-        subscriber.end(Ending.CLIENT_GONE)
-        self._subscribers.discard(subscriber)
-        if not self._subscribers:
-            self._empty.set()
+        self._look_at_use(subscriber.feed)
 
     async def drain(self, seconds: float) -> None:
         """Takes no new viewers and ends the present ones, spread over `seconds`.
@@ -319,6 +322,7 @@ class Hub:
         # Watched again from where it stood: what came meanwhile is read from there.
         self._feeds[feed.run_id] = feed
         self._tail.watch(feed.run_id)
+        self._look_at_use(feed)
         return feed
 
     async def _open(self, run_id: RunId) -> Feed:
@@ -327,10 +331,12 @@ class Hub:
             run_id,
             position=START if info is None else info.last_generated,
             final=None if info is None else info.final,
-            window_bytes=self._limits.window_bytes,
+            limits=self._limits,
+            budget=self._budget,
             stats=self.stats,
         )
         self._feeds[run_id] = feed
+        self._look_at_use(feed)
         if feed.final is None:
             self._tail.watch(run_id)
         return feed
@@ -345,25 +351,34 @@ class Hub:
                 self._drop(feed)
                 feed.notify()
                 return
-            feed.apply(page, wall_ms=self._wall_ms())
+            feed.apply(page, now=self._clock(), wall_ms=self._wall_ms())
             if feed.final is not None:
                 self._tail.unwatch(feed.run_id)
                 return
             if not page.more:
                 return
 
+    def _connection_closed(self, subscriber: Subscriber) -> None:
+        if subscriber not in self._subscribers:
+            return
+        self._subscribers.discard(subscriber)
+        if not self._subscribers:
+            self._empty.set()
+        self._look_at_use(subscriber.feed)
+        self._on_left(subscriber, self._clock() - subscriber.started_at)
+
     def _start_pulling(self, subscriber: Subscriber) -> None:
-        self._spawn(self._pull(subscriber), f"replay {subscriber.feed.run_id}")
+        # Most who come back are a little behind: for them there is no need of a task.
+        self._pull_from_window(subscriber)
+        if subscriber.state is State.REPLAYING:
+            self._spawn(self._pull(subscriber), f"replay {subscriber.feed.run_id}")
 
     async def _pull(self, subscriber: Subscriber) -> None:
         """Brings a REPLAYING subscriber forward until it is live, lagging, or gone."""
         feed = subscriber.feed
         failures = 0
         while subscriber.state is State.REPLAYING:
-            frames = feed.window.read(subscriber.position, self._limits.page_bytes)
-            if frames is not None:
-                self.stats.window_hits += 1
-                subscriber.replay(frames)
+            if self._pull_from_window(subscriber):
                 await asyncio.sleep(0)
                 continue
             try:
@@ -378,6 +393,14 @@ class Hub:
                 # One viewer's page must not leave them hanging, nor end anyone else's stream.
                 logger.exception("replay failed", run=feed.run_id)
                 subscriber.end(Ending.ERROR)
+
+    def _pull_from_window(self, subscriber: Subscriber) -> bool:
+        frames = subscriber.feed.window.read(subscriber.position, self._limits.page_bytes)
+        if frames is None:
+            return False
+        self.stats.window_hits += 1
+        subscriber.replay(frames)
+        return True
 
     async def _pull_page(self, subscriber: Subscriber) -> None:
         feed = subscriber.feed
@@ -403,24 +426,33 @@ class Hub:
         )
 
     async def _sweep(self) -> None:
-        interval = min(1.0, self._limits.heartbeat_seconds / 4)
         while True:
-            await asyncio.sleep(interval)
+            await asyncio.sleep(self._subscribers.width_seconds)
             now = self._clock()
-            for subscriber in list(self._subscribers):
-                subscriber.tick(now)
-            for feed in list(self._feeds.values()):
-                self._look_at_idle(feed, now)
+            for subscriber in self._subscribers.due(now):
+                again = subscriber.tick(now)
+                if subscriber in self._subscribers:
+                    self._subscribers.put(subscriber, again)
+            self._drop_idle(now)
 
-    def _look_at_idle(self, feed: Feed, now: float) -> None:
+    def _look_at_use(self, feed: Feed) -> None:
+        """To be called when someone came to a feed, or left it."""
         if feed.subscribers or feed.listeners:
-            feed.idle_since = None
-        elif feed.idle_since is None:
-            feed.idle_since = now
-        elif now - feed.idle_since >= self._limits.linger_seconds:
+            self._idle.pop(feed, None)
+        else:
+            self._idle.setdefault(feed, self._clock())
+
+    def _drop_idle(self, now: float) -> None:
+        while self._idle:
+            # The one that is idle for longest is first.
+            feed = next(iter(self._idle))
+            if now - self._idle[feed] < self._limits.linger_seconds:
+                return
+            del self._idle[feed]
             self._drop(feed)
 
     def _drop(self, feed: Feed) -> None:
+        feed.window.restart(feed.end)
         if self._feeds.get(feed.run_id) is feed:
             del self._feeds[feed.run_id]
             self._tail.unwatch(feed.run_id)
@@ -437,6 +469,11 @@ class Hub:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("task failed", task=task.get_name(), exc_info=error)
+
+
+def _wheel_width(limits: Limits) -> float:
+    """A heartbeat may be late by so much; at each step of it the process wakes up."""
+    return max(0.005, min(1.0, limits.look_seconds / 32))
 
 
 _JSON_PAGES = 8

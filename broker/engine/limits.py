@@ -10,6 +10,8 @@ class Limits:
     """How much, how many, how long. The settings give the values and say why."""
 
     window_bytes: int = 1 << 20
+    windows_bytes: int = 256 << 20
+    """Of all windows together."""
     page_events: int = 1000
     page_bytes: int = 256 << 10
     first_page_events: int = 32
@@ -23,3 +25,9 @@ class Limits:
     retry_seconds: float = 3
     retry_backoff_seconds: float = 0.1
     retry_backoff_max_seconds: float = 5
+
+    @property
+    def look_seconds(self) -> float:
+        """How often each viewer is looked at: in time for its heartbeat, and a stall timeout is
+        exceeded by a quarter at most."""
+        return min(self.heartbeat_seconds, self.stall_timeout_seconds / 4)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from broker.engine.continuity import Hole, Verdict, judge
+from broker.engine.delivery import Batch
 from broker.engine.limits import Limits
 from broker.engine.log import Log
 from broker.engine.stats import Stats
@@ -38,6 +39,11 @@ class Page:
     def frames(self) -> tuple[Frame, ...]:
         """The events framed; once, however many viewers share the page."""
         return tuple(encode(event) for event in self.events)
+
+    @cached_property
+    def batch(self) -> Batch | None:
+        """The frames, to be joined once for all who get them; `None` if there are none."""
+        return Batch(self.frames) if self.events else None
 
     @property
     def size(self) -> int:

@@ -5,8 +5,9 @@ input      REPLAYING              LIVE                   LAGGING
 =========  =====================  =====================  =====================
 replay     write; LIVE at the     ignored                ignored
            feed's end
-push       ignored (it pulls)     write; LAGGING if too  ignored
-                                  much is unsent
+push       ignored (it pulls)     write (`LiveGroup`);   ignored
+                                  LAGGING if too much
+                                  is unsent
 gap        say it, move; LIVE     say it, move           say it, move
 (feed)     if it is there
 drained    ignored                ignored                REPLAYING
@@ -21,12 +22,14 @@ when its position is the feed's end; so there is nothing to merge and nothing to
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from broker.engine.delivery import Batch, Sink, View
 from broker.engine.ending import Ending
 from broker.engine.limits import Limits
+from broker.engine.live import LiveGroup
 from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.wire.frame import Frame, caught_up_block, gap_block, heartbeat_block, id_block
@@ -36,7 +39,7 @@ from broker.wire.ids import START, StreamId
 if TYPE_CHECKING:
     from broker.engine.feed import Feed
 
-__all__ = ["State", "Subscriber"]
+__all__ = ["State", "Subscriber", "Surroundings"]
 
 
 class State(Enum):
@@ -48,77 +51,123 @@ class State(Enum):
     ENDED = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all subscribers of a hub have in common; one object, since there are many of them."""
+
+    limits: Limits
+    stats: Stats
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    on_pull: Callable[["Subscriber"], None]
+    """Called when one turns REPLAYING; the callee brings frames or pages."""
+    on_closed: Callable[["Subscriber"], None]
+    """Called when one's connection is over."""
+
+
 class Subscriber:
     """A connected viewer of one run."""
+
+    __slots__ = (
+        "_bytes",
+        "_caught_up_said",
+        "_frames",
+        "_group",
+        "_group_bytes",
+        "_group_frames",
+        "_missing_since",
+        "_position",
+        "_sent",
+        "_surroundings",
+        "_taken",
+        "_taken_at",
+        "_view",
+        "_wrote_at",
+        "ending",
+        "feed",
+        "lenient",
+        "sink",
+        "started_at",
+        "state",
+    )
 
     def __init__(
         self,
         feed: "Feed",
         sink: Sink,
         view: View,
+        surroundings: Surroundings,
         *,
         position: StreamId,
         lenient: bool,
-        limits: Limits,
-        stats: Stats,
-        on_pull: Callable[["Subscriber"], None],
-        now: float,
     ) -> None:
         """
         Args:
             feed: the run; not joined before `join`.
             sink: where the bytes go.
             view: what is wanted.
+            surroundings: what it shares with others.
             position: what comes after it is wanted.
             lenient: the position is `0-0` only for want of a better one: whatever is first is
                 the beginning, and no gap.
-            limits: the bounds.
-            stats: where to count.
-            on_pull: called when it turns REPLAYING; the callee brings pages to `replay`.
-            now: the clock's time, in seconds.
         """
         self.feed = feed
+        self.sink = sink
         self.state = State.REPLAYING
-        self.position = position
         self.lenient = lenient
         self.ending: Ending | None = None
-        self.frames = 0
-        self.bytes = 0
-        self._sink = sink
+        self.started_at = surroundings.clock()
+        """When it came, in seconds of the clock."""
         self._view = view
-        self._limits = limits
-        self._stats = stats
-        self._on_pull = on_pull
+        self._surroundings = surroundings
+        self._position = position
+        self._frames = 0
+        self._bytes = 0
+        # While LIVE: the group, and how much it had been pushed when this one joined.
+        self._group: LiveGroup | None = None
+        self._group_frames = 0
+        self._group_bytes = 0
         # The position that the client knows from an id it was sent.
         self._sent: StreamId | None = None
         self._caught_up_said = False
-        self._wrote = True
-        self._quiet_since = now
+        self._wrote_at = self.started_at
         self._taken = 0
-        self._taken_at = now
+        self._taken_at = self.started_at
         self._missing_since: float | None = None
+
+    @property
+    def position(self) -> StreamId:
+        """Up to where the viewer has been sent what it wants."""
+        return self._position if self._group is None else self.feed.end
+
+    @property
+    def sent_frames(self) -> int:
+        """Events sent so far."""
+        group = self._group
+        return self._frames + (0 if group is None else group.frames - self._group_frames)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of the stream sent so far."""
+        group = self._group
+        return self._bytes + (0 if group is None else group.bytes - self._group_bytes)
 
     def join(self) -> None:
         """Becomes one of the feed's subscribers: live if it is at the end, else it pulls."""
         self.feed.subscribers.add(self)
-        self._stats.subscribed += 1
+        self._surroundings.stats.subscribed += 1
         self._settle()
         if self.state is State.REPLAYING:
-            self._on_pull(self)
+            self._surroundings.on_pull(self)
 
     def greet(self, data: bytes) -> None:
         """Writes the stream's first bytes."""
         self._write(data)
 
-    def push(self, batch: Batch) -> None:
-        """Takes new frames from the feed, while LIVE."""
-        assert self.state is State.LIVE
-        self._send(batch)
-
     def replay(self, frames: Sequence[Frame]) -> None:
         """Takes frames that follow its position from the feed's window, while REPLAYING."""
         assert self.state is State.REPLAYING
-        self._take(frames, self.position)
+        self._take(Batch(frames) if frames else None, self._position)
 
     def receive(self, page: Page, head: StreamId) -> None:
         """Takes a page that was read from its position, while REPLAYING.
@@ -131,32 +180,32 @@ class Subscriber:
             head: the window's head before the page was read. What was at or below it then and is
                 not in a page that was not cut short is no longer in the stream.
         """
-        if self.state is not State.REPLAYING or page.after != self.position:
+        if self.state is not State.REPLAYING or page.after != self._position:
             return
         final = self.feed.final
-        if page.ended or (final is not None and self.position >= final):
+        if page.ended or (final is not None and self._position >= final):
             self.end(Ending.TERMINAL)
             return
         window = self.feed.window
         start, gap = page.start, page.gap
         if gap is not None and start > window.head:
             # The window still has what the stream has lost: the hole is smaller, or none.
-            start = max(window.head, self.position)
+            start = max(window.head, self._position)
             resumed_at = window.first or gap.resumed_at
-            gap = None if start == self.position else Gap(gap.requested, resumed_at, gap.reason)
+            gap = None if start == self._position else Gap(gap.requested, resumed_at, gap.reason)
         if gap is not None:
             self._say(gap, start)
         self.lenient = False
         if start >= window.head:
-            frames = window.tail(start, self._limits.page_bytes)
-            self._take(frames, frames[-1].id if frames else self.feed.end)
-            return
-        below = [frame for frame in page.frames if frame.id <= window.head]
-        if len(below) < len(page.frames):
-            reached = window.head
-        else:
+            frames = window.tail(start, self._surroundings.limits.page_bytes)
+            self._take(Batch(frames) if frames else None, start if frames else self.feed.end)
+        elif page.last <= window.head:
+            # Nothing of it is in the window: everyone who shares the page shares its bytes.
             reached = page.last if page.more else max(page.last, head)
-        self._take(below, reached)
+            self._take(page.batch, reached)
+        else:
+            below = [frame for frame in page.frames if frame.id <= window.head]
+            self._take(Batch(below) if below else None, window.head)
 
     def rewind(self) -> None:
         """Goes back to the feed's end from beyond it.
@@ -165,20 +214,32 @@ class Subscriber:
         without a gap: then no entry lies between the two, and none can come to lie there.
         """
         if self.state is State.REPLAYING:
-            self.position = self.feed.end
+            self._position = self.feed.end
             self._settle()
+
+    def unsettle(self) -> None:
+        """From LIVE back to REPLAYING, where it stands: the feed's end is about to jump."""
+        self._leave_group()
+        self.state = State.REPLAYING
 
     def restart(self, gap: Gap) -> None:
         """The feed says that the run begins anew: all that the viewer has is void."""
         if self.state is not State.ENDED:
-            self._say(Gap(self.position, gap.resumed_at, gap.reason), START)
+            self._say(Gap(self._position, gap.resumed_at, gap.reason), START)
             self.lenient = False
             self._settle()
 
-    def skip(self, gap: Gap, position: StreamId) -> None:
+    def skip(self, gap: Gap) -> None:
         """The feed had to skip what was trimmed under its tail, while LIVE."""
         assert self.state is State.LIVE
-        self._say(gap, position)
+        self._say(gap, self.feed.end)
+
+    def lag(self) -> None:
+        """Too much is unsent: from here on it gets nothing until the sink has drained."""
+        if self.state is State.LIVE:
+            self._surroundings.stats.slow += 1
+            self._leave_group()
+        self.state = State.LAGGING
 
     def drained(self) -> None:
         """The sink has no unsent bytes left."""
@@ -186,27 +247,37 @@ class Subscriber:
             self.state = State.REPLAYING
             self._settle()
             if self.state is State.REPLAYING:
-                self._on_pull(self)
+                self._surroundings.on_pull(self)
 
-    def tick(self, now: float) -> None:
-        """Looks at the clock: heartbeat, stall, a run that does not begin."""
+    def closed(self) -> None:
+        """The connection is over."""
+        self.end(Ending.CLIENT_GONE)
+        self._surroundings.on_closed(self)
+
+    def tick(self, now: float) -> float:
+        """Looks at the clock: heartbeat, stall, a run that does not begin.
+
+        Returns:
+            When to look again at the latest.
+        """
+        limits = self._surroundings.limits
+        again = now + limits.look_seconds
         stalled = self._stalled(now)
         if self.state is State.ENDED:
             # What was unsent at the end still goes out, but not for ever.
             if stalled:
-                self._sink.abort()
-            return
-        if stalled:
+                self.sink.abort()
+        elif stalled:
             self.end(Ending.STALLED)
         elif self._waited_for_run(now):
             self.end(Ending.RUN_MISSING)
-        elif self._wrote:
-            self._wrote = False
-            self._quiet_since = now
-        elif now - self._quiet_since >= self._limits.heartbeat_seconds:
-            self._heartbeat()
-            self._wrote = False
-            self._quiet_since = now
+        else:
+            heartbeat_at = self._quiet_since + limits.heartbeat_seconds
+            if now >= heartbeat_at:
+                self._heartbeat()
+            else:
+                again = min(again, heartbeat_at)
+        return again
 
     def end(self, ending: Ending) -> None:
         """Ends the stream; the first reason stands."""
@@ -214,82 +285,106 @@ class Subscriber:
             return
         if not ending.abrupt:
             self._carry_position()
+        self._leave_group()
         self.state = State.ENDED
         self.ending = ending
-        self._stats.endings[ending] += 1
+        self._surroundings.stats.endings[ending] += 1
         self.feed.subscribers.discard(self)
-        self.feed.live.discard(self)
         if ending.abrupt:
-            self._sink.abort()
+            self.sink.abort()
         else:
-            self._sink.finish()
+            self.sink.finish()
 
     def abandon(self) -> None:
         """Drops the connection, whatever is unsent."""
         self.end(Ending.DRAIN)
-        self._sink.abort()
+        self.sink.abort()
 
-    def _take(self, frames: Sequence[Frame], reached: StreamId) -> None:
-        """Sends `frames` and moves on: to the last of them, or to `reached` if that is further."""
-        if frames:
-            self._send(Batch(frames))
-        self.position = max(self.position, reached)
+    def _take(self, batch: Batch | None, reached: StreamId) -> None:
+        """Sends `batch` and moves on: to its last frame, or to `reached` if that is further."""
+        if batch is not None:
+            self._send(batch)
+        self._position = max(self._position, reached)
         self._settle()
 
     def _send(self, batch: Batch) -> None:
         joined = batch.joined(self._view.types)
-        self.position = batch.last.id
+        self._position = batch.last.id
+        unsent = 0
         if joined.frames:
             self._sent = joined.last
-            self.frames += joined.frames
-            self._stats.frames_delivered += joined.frames
-            self._count(len(joined.data))
-            self._sink.send(joined)
+            self._frames += joined.frames
+            self._surroundings.stats.frames_delivered += joined.frames
+            self._count(joined.size)
+            unsent = self.sink.send(joined)
         if batch.last.final:
             self.end(Ending.TERMINAL)
-        elif self._sink.unsent_bytes > self._limits.unsent_bytes:
-            self._lag()
+        elif unsent > self._surroundings.limits.unsent_bytes:
+            self.lag()
 
     def _write(self, data: bytes) -> None:
         self._count(len(data))
-        self._sink.write(data)
+        self.sink.write(data)
 
     def _count(self, size: int) -> None:
-        self._wrote = True
-        self.bytes += size
-        self._stats.bytes_delivered += size
+        self._wrote_at = self._surroundings.clock()
+        self._bytes += size
+        self._surroundings.stats.bytes_delivered += size
 
     def _say(self, gap: Gap, position: StreamId) -> None:
-        self._stats.gaps[gap.reason] += 1
-        self.position = position
+        self._surroundings.stats.gaps[gap.reason] += 1
+        self._position = position
         if self._view.control:
             self._write(gap_block(gap))
 
-    def _lag(self) -> None:
-        if self.state is State.LIVE:
-            self._stats.slow += 1
-        self.state = State.LAGGING
-        self.feed.live.discard(self)
-
     def _settle(self) -> None:
         """Goes live if it is at the feed's end."""
-        if self.state is not State.REPLAYING or self.position != self.feed.end:
+        if self.state is not State.REPLAYING or self._position != self.feed.end:
             return
         if self.feed.final is not None:
             self.end(Ending.TERMINAL)
             return
-        self.state = State.LIVE
-        self.feed.live.add(self)
+        self._join_group()
         if self._view.control and not self._caught_up_said:
             self._caught_up_said = True
-            self._write(caught_up_block(self.position))
+            self._write(caught_up_block(self._position))
+
+    def _join_group(self) -> None:
+        self.state = State.LIVE
+        group = self._group = self.feed.live.join(self, self._view.types)
+        self._group_frames = group.frames
+        self._group_bytes = group.bytes
+
+    def _leave_group(self) -> None:
+        """Takes over what the group knew of it; does nothing unless LIVE."""
+        group = self._group
+        if group is None:
+            return
+        self._position = self.feed.end
+        self._sent = self._last_sent
+        self._wrote_at = self._quiet_since
+        self._frames, self._bytes = self.sent_frames, self.sent_bytes
+        self._group = None
+        self.feed.live.leave(self, group)
+
+    @property
+    def _last_sent(self) -> StreamId | None:
+        group = self._group
+        if group is None or group.last is None or group.frames == self._group_frames:
+            return self._sent
+        return group.last if self._sent is None else max(self._sent, group.last)
+
+    @property
+    def _quiet_since(self) -> float:
+        group = self._group
+        return self._wrote_at if group is None else max(self._wrote_at, group.pushed_at)
 
     def _stalled(self, now: float) -> bool:
-        if self._sink.unsent_bytes == 0 or self._sink.taken_bytes != self._taken:
-            self._taken = self._sink.taken_bytes
+        if self.sink.unsent_bytes == 0 or self.sink.taken_bytes != self._taken:
+            self._taken = self.sink.taken_bytes
             self._taken_at = now
             return False
-        return now - self._taken_at >= self._limits.stall_timeout_seconds
+        return now - self._taken_at >= self._surroundings.limits.stall_timeout_seconds
 
     def _waited_for_run(self, now: float) -> bool:
         if self.position != START or self.feed.end != START:
@@ -297,10 +392,11 @@ class Subscriber:
             return False
         if self._missing_since is None:
             self._missing_since = now
-        return now - self._missing_since >= self._limits.missing_run_timeout_seconds
+        timeout = self._surroundings.limits.missing_run_timeout_seconds
+        return now - self._missing_since >= timeout
 
     def _heartbeat(self) -> None:
-        if self._sink.unsent_bytes:
+        if self.sink.unsent_bytes:
             return
         moved = self._unsaid_position()
         if moved is not None:
@@ -311,7 +407,8 @@ class Subscriber:
         """Where a reconnect may begin, if that is past the last id that the client was sent."""
         if self._view.types is None or self.position == START:
             return None
-        return self.position if self._sent is None or self.position > self._sent else None
+        sent = self._last_sent
+        return self.position if sent is None or self.position > sent else None
 
     def _carry_position(self) -> None:
         moved = self._unsaid_position()

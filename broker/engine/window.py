@@ -1,61 +1,99 @@
 """The window: a feed's newest frames, in order, bounded by bytes.
 
-An append-only ring. It covers the positions from `head` (the id before its first frame) to `end`
-(the id of its last); anything below `head` has to be read from Redis.
+It covers the positions from `head` (the id before its first frame) to `end` (the id of its last);
+anything below `head` has to be read from Redis.
 """
 
-from bisect import bisect_right
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import islice
+from operator import attrgetter
+from typing import Final
 
 from broker.wire.frame import Frame
 from broker.wire.ids import StreamId
 
-__all__ = ["Window"]
+__all__ = ["Window", "WindowBudget"]
 
-_FRAME_OVERHEAD = 200
-"""Bytes that a frame costs in memory besides its wire form, roughly: objects, id, ring slots."""
+_FRAME_OVERHEAD: Final = 200
+"""Bytes that a frame costs in memory besides its wire form, roughly: objects, id, list slot."""
+_ID: Final = attrgetter("id")
+
+
+class WindowBudget:
+    """The bytes that all windows together may hold.
+
+    Above it, whichever window went longest without news gives up all but its newest frame: its
+    viewers are the least likely to be behind.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.used = 0
+        self._limit = limit_bytes
+        self._by_news: dict[Window, None] = {}
+
+    def grew(self, window: "Window", size: int) -> None:
+        """Counts what `window` has just taken, net of what it has let go."""
+        self.used += size
+        self._by_news.pop(window, None)
+        self._by_news[window] = None
+        while self.used > self._limit and self._by_news:
+            oldest = next(iter(self._by_news))
+            # It comes back with its next news; until then it has nothing more to give.
+            del self._by_news[oldest]
+            self.used -= oldest.shrink()
+
+    def left(self, window: "Window", size: int) -> None:
+        """Counts that `window` has let go of everything."""
+        self.used -= size
+        self._by_news.pop(window, None)
 
 
 class Window:
     """Frames after `head`, up to and with `end`."""
 
-    __slots__ = ("_bytes", "_frames", "_ids", "_limit", "end", "head")
+    __slots__ = ("_budget", "_bytes", "_frames", "_gone", "_limit", "end", "head")
 
-    def __init__(self, position: StreamId, limit_bytes: int) -> None:
+    def __init__(self, position: StreamId, limit_bytes: int, budget: WindowBudget) -> None:
         self.head = position
         self.end = position
         self._limit = limit_bytes
-        self._frames: deque[Frame] = deque()
-        self._ids: set[StreamId] = set()
+        self._budget = budget
+        self._frames: list[Frame] = []
+        # How many at the list's beginning were let go: a list gives its beginning up in one move
+        # of all the rest, so that is done for many at a time.
+        self._gone = 0
         self._bytes = 0
 
     @property
     def first(self) -> StreamId | None:
         """The id of the oldest frame."""
-        return self._frames[0].id if self._frames else None
+        return self._frames[self._gone].id if self._frames else None
 
     def append(self, frames: Sequence[Frame]) -> None:
         """Takes `frames`, which follow `end`, and lets go of the oldest above the limit.
 
         The newest frame is always kept: a reconnect to it must not need Redis.
         """
-        for frame in frames:
-            self._frames.append(frame)
-            self._ids.add(frame.id)
-            self._bytes += len(frame.wire) + _FRAME_OVERHEAD
-        self.end = self._frames[-1].id if self._frames else self.end
-        while self._bytes > self._limit and len(self._frames) > 1:
-            oldest = self._frames.popleft()
-            self._ids.discard(oldest.id)
-            self._bytes -= len(oldest.wire) + _FRAME_OVERHEAD
-            self.head = oldest.id
+        if not frames:
+            return
+        before = self._bytes
+        self._frames += frames
+        self._bytes += sum(map(_cost, frames))
+        self.end = frames[-1].id
+        self._shrink_to(self._limit)
+        self._budget.grew(self, self._bytes - before)
+
+    def shrink(self) -> int:
+        """Lets go of all but the newest frame; returns the bytes that are free now."""
+        before = self._bytes
+        self._shrink_to(0)
+        return before - self._bytes
 
     def restart(self, position: StreamId) -> None:
         """Forgets everything; what comes next follows `position`."""
+        self._budget.left(self, self._bytes)
         self._frames.clear()
-        self._ids.clear()
+        self._gone = 0
         self._bytes = 0
         self.head = self.end = position
 
@@ -64,7 +102,10 @@ class Window:
 
         Only a position that the window knows is proven; one between two ids is not.
         """
-        return position == self.head or position in self._ids
+        if position == self.head or position == self.end:
+            return True
+        index = bisect_left(self._frames, position, lo=self._gone, key=_ID)
+        return index < len(self._frames) and self._frames[index].id == position
 
     def read(self, after: StreamId, max_bytes: int) -> list[Frame] | None:
         """Frames after `after`; `None` if the window does not cover it."""
@@ -75,12 +116,31 @@ class Window:
 
         For positions at or above `head` that are proven elsewhere.
         """
-        found: list[Frame] = []
+        start = bisect_right(self._frames, after, lo=self._gone, key=_ID)
         size = 0
-        start = bisect_right(self._frames, after, key=lambda frame: frame.id)
-        for frame in islice(self._frames, start, None):
-            size += len(frame.wire)
-            if found and size > max_bytes:
-                break
-            found.append(frame)
-        return found
+        for index in range(start, len(self._frames)):
+            size += len(self._frames[index].wire)
+            if index > start and size > max_bytes:
+                return self._frames[start:index]
+        return self._frames[start:]
+
+    def _shrink_to(self, limit: int) -> None:
+        gone, last = self._gone, len(self._frames) - 1
+        while self._bytes > limit and gone < last:
+            self._bytes -= _cost(self._frames[gone])
+            gone += 1
+        if gone == self._gone:
+            return
+        self.head = self._frames[gone - 1].id
+        self._gone = gone
+        if gone * _GONE_SHARE >= len(self._frames):
+            del self._frames[:gone]
+            self._gone = 0
+
+
+_GONE_SHARE: Final = 8
+"""One in so many of a window's frames may be kept although it was let go."""
+
+
+def _cost(frame: Frame) -> int:
+    return len(frame.wire) + _FRAME_OVERHEAD

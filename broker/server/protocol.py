@@ -18,7 +18,7 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from broker.edge.connection import ABORT_EXTENSION, DETACH_EXTENSION
-from broker.server.detached import DetachedSink
+from broker.server.detached import DetachedConnection
 from broker.wire.problem import CONTENT_TYPE, BadHttp
 
 __all__ = ["EdgeProtocol"]
@@ -31,7 +31,6 @@ that vanished without a word would otherwise be kept for many minutes."""
 class EdgeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, with a way out."""
 
-    _detached: DetachedSink | None = None
     _deaf = False
 
     def connection_made(  # type: ignore[override]
@@ -64,45 +63,38 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _detach(
         self, cycle: RequestResponseCycle, headers: Mapping[str, str]
-    ) -> DetachedSink | None:
-        """Writes the head of a `200` answer, and hands the connection over.
+    ) -> DetachedConnection | None:
+        """Hands the connection over, for a `200` answer with these headers.
 
-        For uvicorn the response is complete: the task may end, and nobody else writes. What the
-        client sends from here on is ignored, since the answer has no end that a next request
-        could wait for; only its leaving is noticed.
+        For uvicorn the response is complete: the task may end, and nobody else writes. This
+        protocol is of no use any more, nor is anything that it holds.
 
         Returns:
-            The sink; `None` if the client has gone.
+            The connection; `None` if the client has gone.
         """
         if cycle.disconnected or self.transport.is_closing():
             return None
         chunked = cycle.scope["http_version"] != "1.0"
-        self.transport.write(_head(headers, self.server_state.default_headers, chunked=chunked))
         cycle.response_started = cycle.response_complete = True
         cycle.keep_alive = False
+        # What waits behind this request is never going to be answered.
         self.pipeline.clear()
         self.flow.resume_reading()
         self.server_state.total_requests += 1
-        self._detached = DetachedSink(self.transport, chunked=chunked)
-        return self._detached
+        self.connections.discard(self)
+        head = _head(headers, self.server_state.default_headers, chunked=chunked)
+        connection = DetachedConnection(self.transport, self.server_state, head, chunked=chunked)
+        # Protocol, cycle, scope and parser hold each other: without this they would stay until
+        # the garbage collector's next full round.
+        cycle.scope["extensions"] = {}
+        self.cycle = self.scope = self.headers = self.parser = None  # type: ignore[assignment]
+        return connection
 
     def data_received(self, data: bytes) -> None:
-        """Takes nothing more from a client whose connection was handed over, or who has stopped
-        to speak HTTP in the middle of an answer."""
-        if self._detached is None and not self._deaf:
+        """Takes nothing more from a client who has stopped to speak HTTP in the middle of an
+        answer."""
+        if not self._deaf:
             super().data_received(data)
-
-    def resume_writing(self) -> None:
-        """Also tells the sink."""
-        super().resume_writing()
-        if self._detached is not None:
-            self._detached.resumed()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Also tells the sink."""
-        super().connection_lost(exc)
-        if self._detached is not None:
-            self._detached.closed()
 
     def on_url(self, url: bytes) -> None:
         """Also refuses a target that is not ASCII (RFC 9112, 3.2), which uvicorn can't decode."""

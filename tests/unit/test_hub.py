@@ -201,8 +201,6 @@ async def test_a_viewer_who_is_late_finds_their_feed_let_go() -> None:
     async with make_stage(linger_seconds=5) as stage:
         stage.log.append(1)
         opening = await stage.hub.open(RUN, Resume(at(1)))
-        stage.now[0] = 1
-        await eventually(lambda: opening.feed.idle_since is not None)
         stage.now[0] = 10
         await eventually(lambda: stage.hub.feed_count == 0)
         assert stage.tail.watched == []

@@ -5,10 +5,12 @@ these fails after an upgrade, read what uvicorn changed before the range in pypr
 """
 
 import asyncio
+import gc
 import inspect
 import socket
 import sys
 import tomllib
+import weakref
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +25,10 @@ from uvicorn.server import ServerState
 
 from broker.edge.connection import ABORT_EXTENSION, DETACH_EXTENSION
 from broker.engine.delivery import Joined
-from broker.server.detached import DetachedSink
+from broker.server.detached import DetachedConnection
 from broker.server.protocol import EdgeProtocol
+from broker.wire.frame import Frame
+from broker.wire.ids import StreamId
 from tests.support.waiting import eventually
 
 _PYPROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
@@ -49,10 +53,12 @@ class _Transport(asyncio.Transport):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__({"socket": connection, "peername": ("192.0.2.1", 50_000)})
-        self.protocol: EdgeProtocol | None = None
+        self.protocol: asyncio.BaseProtocol | None = None
         self.written = b""
         self.aborted = False
         self.closed = False
+        self.unsent = 0
+        self.high_water: int | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
@@ -73,6 +79,15 @@ class _Transport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return self.closed or self.aborted
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.high_water = high
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
 
 class _Connection:
@@ -335,42 +350,68 @@ _HEADERS: Final = {"content-type": "text/event-stream"}
 _GET: Final = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-def _detach(scope: Scope) -> DetachedSink:
+def _detach(scope: Scope) -> DetachedConnection:
     sink = scope["extensions"][DETACH_EXTENSION]["detach"](_HEADERS)
-    assert isinstance(sink, DetachedSink)
+    assert isinstance(sink, DetachedConnection)
     return sink
+
+
+def _joined(wire: bytes) -> Joined:
+    return Joined([Frame(StreamId(1, 0), "chunk", wire, final=False)])
 
 
 async def test_a_connection_that_was_handed_over_outlives_its_task(
     connection: socket.socket,
 ) -> None:
-    sinks: list[DetachedSink] = []
+    handed: list[DetachedConnection] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        sinks.append(_detach(scope))
+        handed.append(_detach(scope))
 
     with contract("a cycle that is marked complete is left alone when its task ends"):
         made = _Connection(app, connection)
         made.protocol.data_received(_GET)
         await made.until_answered()
+        assert not made.transport.closed
+        assert made.state.total_requests == 1
+        [detached] = handed
+        assert made.transport.protocol is detached
+        assert made.state.connections == {detached}
+        # The head waits for the first bytes of the body: one write for both.
+        assert made.transport.written == b""
+        detached.write(b"one")
+        detached.release()
         head, _, body = made.transport.written.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-        lines = set(head.lower().split(b"\r\n")[1:])
-        assert lines >= {
+        assert set(head.lower().split(b"\r\n")[1:]) >= {
             b"content-type: text/event-stream",
             b"transfer-encoding: chunked",
             b"connection: close",
         }
-        assert body == b""
-        assert not made.transport.closed
-        assert made.state.total_requests == 1
-        assert made.state.connections == {made.protocol}
-        [sink] = sinks
-        sink.write(b"one")
-        sink.send(Joined(b"two", 1, None))
-        sink.finish()
-        assert made.transport.written.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+        assert body == b"3\r\none\r\n"
+        detached.send(_joined(b"two"))
+        detached.finish()
+        assert made.transport.written.endswith(b"3\r\ntwo\r\n0\r\n\r\n")
         assert made.transport.closed
+
+
+async def test_nothing_of_the_request_is_kept_after_the_handover(
+    connection: socket.socket,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _detach(scope)
+
+    with contract("nobody else holds the protocol, the cycle or the parser"):
+        made = _Connection(app, connection)
+        made.protocol.data_received(_GET)
+        await made.until_answered()
+        protocol = weakref.ref(made.protocol)
+        gc.disable()
+        try:
+            del made.protocol
+            assert protocol() is None
+        finally:
+            gc.enable()
 
 
 async def test_what_the_client_sends_after_the_handover_is_ignored(
@@ -380,37 +421,100 @@ async def test_what_the_client_sends_after_the_handover_is_ignored(
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         served.append(scope["path"])
-        _detach(scope)
+        _detach(scope).release()
 
     with contract("data_received is the only way in"):
         made = _Connection(app, connection)
         # The second request is in the same packet, the third and the garbage come later.
         made.protocol.data_received(_GET + _GET.replace(b"/", b"/second", 1))
         await made.until_answered()
-        made.protocol.data_received(_GET.replace(b"/", b"/third", 1))
-        made.protocol.data_received(b"\x00\xff garbage")
+        detached = made.transport.protocol
+        assert isinstance(detached, DetachedConnection)
+        detached.data_received(_GET.replace(b"/", b"/third", 1))
+        detached.data_received(b"\x00\xff garbage")
         await made.until_answered()
         assert served == ["/"]
         assert made.transport.written.count(b"HTTP/1.1") == 1
         assert not made.transport.closed
 
 
-async def test_the_sink_hears_of_the_connection(connection: socket.socket) -> None:
-    heard: list[str] = []
+class _Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def drained(self) -> None:
+        self.words.append("drained")
+
+    def closed(self) -> None:
+        self.words.append("closed")
+
+
+async def test_the_listener_hears_of_the_connection(connection: socket.socket) -> None:
+    heard = _Heard()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        _detach(scope).attach(lambda: heard.append("drained"), lambda: heard.append("closed"))
+        detached = _detach(scope)
+        detached.attach(heard)
+        detached.release()
 
     with contract("pause_writing, resume_writing and connection_lost are called as asyncio says"):
         made = _Connection(app, connection)
         made.protocol.data_received(_GET)
         await made.until_answered()
-        made.protocol.pause_writing()
-        made.protocol.resume_writing()
-        assert heard == ["drained"]
-        made.protocol.connection_lost(ConnectionResetError())
-        assert heard == ["drained", "closed"]
+        detached = made.transport.protocol
+        assert isinstance(detached, DetachedConnection)
+        # Told as soon as anything is unsent, and only then.
+        assert made.transport.high_water == 0
+        assert detached.send(_joined(b"one")) == 0
+        made.transport.unsent = 2
+        detached.pause_writing()
+        assert detached.unsent_bytes == 2
+        made.transport.unsent = 8
+        assert detached.send(_joined(b"two")) == 8
+        made.transport.unsent = 5
+        taken = detached.taken_bytes
+        made.transport.unsent = 0
+        assert detached.taken_bytes == taken + 5
+        detached.resume_writing()
+        assert heard.words == ["drained"]
+        assert detached.unsent_bytes == 0
+        detached.connection_lost(ConnectionResetError())
+        assert heard.words == ["drained", "closed"]
         assert made.state.connections == set()
+        written = made.transport.written
+        detached.write(b"late")
+        detached.send(_joined(b"late"))
+        assert made.transport.written == written
+
+
+async def test_what_was_unsent_before_the_handover_is_seen(connection: socket.socket) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _detach(scope)
+
+    with contract("the transport is not paused again for what it is paused for already"):
+        made = _Connection(app, connection)
+        made.transport.unsent = 100_000
+        made.protocol.data_received(_GET)
+        await made.until_answered()
+        detached = made.transport.protocol
+        assert isinstance(detached, DetachedConnection)
+        assert detached.unsent_bytes == 100_000
+
+
+async def test_the_server_leaves_and_ends_what_was_handed_over(connection: socket.socket) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _detach(scope)
+
+    with contract("the server calls shutdown() of each of its connections"):
+        made = _Connection(app, connection)
+        made.protocol.data_received(_GET)
+        await made.until_answered()
+        for one in list(made.state.connections):
+            one.shutdown()
+        assert made.transport.aborted
+        await eventually(lambda: not made.state.connections)
 
 
 async def test_a_client_that_has_gone_is_not_handed_over(connection: socket.socket) -> None:
@@ -433,10 +537,10 @@ async def test_a_client_that_has_gone_is_not_handed_over(connection: socket.sock
 
 async def test_http_1_0_has_no_chunks(connection: socket.socket) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        sink = _detach(scope)
-        sink.write(b"one")
-        sink.send(Joined(b"two", 1, None))
-        sink.finish()
+        detached = _detach(scope)
+        detached.write(b"one")
+        detached.send(_joined(b"two"))
+        detached.finish()
 
     with contract("the scope has the version"):
         made = _Connection(app, connection)

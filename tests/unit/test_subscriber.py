@@ -10,7 +10,8 @@ from broker.engine.feed import Feed
 from broker.engine.limits import Limits
 from broker.engine.page import Page
 from broker.engine.stats import Stats
-from broker.engine.subscriber import State, Subscriber
+from broker.engine.subscriber import State, Subscriber, Surroundings
+from broker.engine.window import WindowBudget
 from broker.wire.event import Event
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, RunId, StreamId
@@ -64,8 +65,9 @@ class SinkOnPaper:
         if not self.stuck:
             self.taken_bytes = len(self.written)
 
-    def send(self, joined: Joined) -> None:
+    def send(self, joined: Joined) -> int:
         self.write(joined.data)
+        return self.unsent_bytes
 
     def take(self, count: int | None = None) -> None:
         self.taken_bytes = min(
@@ -88,15 +90,28 @@ class Stage:
             RunId("r"),
             position=at(position),
             final=None if final is None else at(final),
-            window_bytes=LIMITS.window_bytes,
+            limits=LIMITS,
+            budget=WindowBudget(LIMITS.windows_bytes),
             stats=self.stats,
         )
+        self.now = 0.0
         self.pulling: list[Subscriber] = []
+        self.left: list[Subscriber] = []
+        self.surroundings = Surroundings(
+            LIMITS, self.stats, lambda: self.now, self.pulling.append, self.left.append
+        )
         if held:
             self.tail(*(event(number) for number in held))
 
     def tail(self, *events: Event) -> None:
-        self.feed.apply(page(self.feed.end, *events), wall_ms=0)
+        self.apply(page(self.feed.end, *events))
+
+    def tick(self, subscriber: Subscriber, now: float) -> float:
+        self.now = now
+        return subscriber.tick(now)
+
+    def apply(self, what: Page) -> None:
+        self.feed.apply(what, now=self.now, wall_ms=0)
 
     def join(self, position: int, view: View | None = None) -> tuple[Subscriber, SinkOnPaper]:
         sink = SinkOnPaper()
@@ -104,12 +119,9 @@ class Stage:
             self.feed,
             sink,
             view or View(),
+            self.surroundings,
             position=at(position),
             lenient=position == 0,
-            limits=LIMITS,
-            stats=self.stats,
-            on_pull=self.pulling.append,
-            now=0,
         )
         subscriber.join()
         return subscriber, sink
@@ -333,8 +345,8 @@ def test_all_viewers_share_the_same_bytes() -> None:
     stage = Stage(position=4)
     for _ in range(2):
         Subscriber(
-            stage.feed, Recorder(), View(control=False), position=at(4), lenient=False,
-            limits=LIMITS, stats=stage.stats, on_pull=stage.pulling.append, now=0,
+            stage.feed, Recorder(), View(control=False), stage.surroundings,
+            position=at(4), lenient=False,
         ).join()  # fmt: skip
     stage.tail(event(5), event(6))
     assert written[0] is written[1]
@@ -383,7 +395,7 @@ def test_what_the_stream_lost_under_the_tail_is_said() -> None:
     stage = Stage(position=4)
     subscriber, sink = stage.join(4)
     lost = page(at(4), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor())
-    stage.feed.apply(lost, wall_ms=0)
+    stage.apply(lost)
     assert types(sink) == ["runcast.caught-up", "runcast.gap", "chunk"]
     assert numbers(sink) == [9]
     assert subscriber.state is State.LIVE
@@ -396,7 +408,7 @@ def test_a_run_that_begins_anew_is_told_to_everyone() -> None:
     lagging, lagging_sink = stage.join(6)
     lagging_sink.stuck = True
     stage.tail(event(7, size=2000))
-    stage.feed.apply(page(at(7), event(1), event(2), gap=GapReason.RESET, start=START), wall_ms=0)
+    stage.apply(page(at(7), event(1), event(2), gap=GapReason.RESET, start=START))
     assert numbers(live_sink) == [7, 1, 2]
     assert numbers(replaying_sink) == [1, 2]
     lagging_sink.take()
@@ -434,10 +446,10 @@ def test_the_heartbeat_moves_the_cursor_over_unwanted_events() -> None:
     stage = Stage(position=4)
     subscriber, sink = stage.join(4, View(types=frozenset({"a"})))
     stage.tail(event(5, "b"))
-    subscriber.tick(0)
-    subscriber.tick(10)
+    stage.tick(subscriber, 0)
+    stage.tick(subscriber, 10)
     assert bytes(sink.written).endswith(b": heartbeat\nid: 5-0\n\n")
-    subscriber.tick(20)
+    stage.tick(subscriber, 20)
     assert bytes(sink.written).endswith(b"\n: heartbeat\n")
 
 
@@ -452,9 +464,7 @@ def test_an_unwanted_terminal_event_still_moves_the_cursor_so_that_a_reconnect_e
 def test_without_control_events() -> None:
     stage = Stage(position=4)
     subscriber, sink = stage.join(4, View(control=False))
-    stage.feed.apply(
-        page(at(4), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor()), wall_ms=0
-    )
+    stage.apply(page(at(4), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor()))
     assert types(sink) == ["chunk"]
     assert stage.stats.gaps[GapReason.TRIMMED] == 1
     assert subscriber.state is State.LIVE
@@ -467,21 +477,56 @@ def test_a_heartbeat_to_who_was_quiet() -> None:
     stage = Stage(position=4)
     subscriber, sink = stage.join(4)
     for second in range(9):
-        subscriber.tick(second)
+        stage.tick(subscriber, second)
     assert b"heartbeat" not in sink.written
+    stage.now = 9
     stage.tail(event(5))
     for second in range(9, 19):
-        subscriber.tick(second)
+        stage.tick(subscriber, second)
     assert b"heartbeat" not in sink.written
-    subscriber.tick(19)
+    stage.tick(subscriber, 19)
     assert sink.written.count(b": heartbeat\n") == 1
+
+
+def test_it_says_when_to_look_again() -> None:
+    stage = Stage(position=4)
+    subscriber, _ = stage.join(4)
+    assert LIMITS.look_seconds == 7.5
+    assert stage.tick(subscriber, 1) == 8.5
+    # Not later than its heartbeat.
+    assert stage.tick(subscriber, 8.5) == 10
+    assert stage.tick(subscriber, 10) == 17.5
+
+
+def test_what_was_pushed_to_its_group_counts_as_its_own() -> None:
+    stage = Stage(position=4)
+    stage.join(4)
+    stage.tail(event(5), event(6))
+    subscriber, sink = stage.join(6)
+    before = len(sink.written)
+    assert (subscriber.sent_frames, subscriber.sent_bytes) == (0, before)
+    stage.tail(event(7))
+    assert (subscriber.sent_frames, subscriber.sent_bytes) == (1, len(sink.written))
+    subscriber.end(Ending.DRAIN)
+    stage.tail(event(8))
+    assert (subscriber.sent_frames, subscriber.sent_bytes) == (1, len(sink.written))
+
+
+def test_an_id_that_its_group_was_sent_before_it_came_is_not_its_own() -> None:
+    stage = Stage(position=4)
+    view = View(types=frozenset({"a"}))
+    stage.join(4, view)
+    stage.tail(event(5, "a"))
+    late, late_sink = stage.join(5, view)
+    stage.tick(late, 10)
+    assert bytes(late_sink.written).endswith(b": heartbeat\nid: 5-0\n\n")
 
 
 def test_a_heartbeat_as_an_event() -> None:
     stage = Stage(position=4)
     subscriber, sink = stage.join(4, View(heartbeat_as_event=True))
-    subscriber.tick(0)
-    subscriber.tick(10)
+    stage.tick(subscriber, 0)
+    stage.tick(subscriber, 10)
     assert types(sink)[-1] == "heartbeat"
 
 
@@ -491,7 +536,7 @@ def test_no_heartbeat_behind_unsent_bytes() -> None:
     sink.stuck = True
     stage.tail(event(5))
     for second in range(29):
-        subscriber.tick(second)
+        stage.tick(subscriber, second)
     assert b"heartbeat" not in sink.written
 
 
@@ -499,12 +544,12 @@ def test_no_heartbeat_behind_unsent_bytes() -> None:
 def test_who_takes_nothing_is_dropped(size: int) -> None:
     stage = Stage(position=4)
     subscriber, sink = stage.join(4)
-    subscriber.tick(0)
+    stage.tick(subscriber, 0)
     sink.stuck = True
     stage.tail(event(5, size=size))
-    subscriber.tick(29)
+    stage.tick(subscriber, 29)
     assert subscriber.ending is None
-    subscriber.tick(30)
+    stage.tick(subscriber, 30)
     assert subscriber.ending is Ending.STALLED
     assert sink.aborted
 
@@ -516,7 +561,7 @@ def test_who_takes_a_little_is_not_dropped() -> None:
     stage.tail(event(5, size=2000))
     for second in range(0, 200, 20):
         sink.take(1)
-        subscriber.tick(second)
+        stage.tick(subscriber, second)
     assert subscriber.state is State.LAGGING
 
 
@@ -524,12 +569,12 @@ def test_last_bytes_are_not_waited_for_for_ever() -> None:
     stage = Stage(position=4)
     subscriber, sink = stage.join(4)
     sink.stuck = True
-    subscriber.tick(0)
+    stage.tick(subscriber, 0)
     stage.tail(event(5, "done", final=True))
-    subscriber.tick(1)
+    stage.tick(subscriber, 1)
     assert sink.finished
     assert not sink.aborted
-    subscriber.tick(31)
+    stage.tick(subscriber, 31)
     assert sink.aborted
 
 
@@ -537,9 +582,9 @@ def test_a_run_that_does_not_begin() -> None:
     stage = Stage()
     subscriber, sink = stage.join(0)
     for second in range(0, 60, 5):
-        subscriber.tick(second)
+        stage.tick(subscriber, second)
     assert subscriber.ending is None
-    subscriber.tick(60)
+    stage.tick(subscriber, 60)
     assert subscriber.ending is Ending.RUN_MISSING
     assert sink.finished
 
@@ -547,9 +592,9 @@ def test_a_run_that_does_not_begin() -> None:
 def test_a_run_that_begins_is_not_missing() -> None:
     stage = Stage()
     subscriber, _ = stage.join(0)
-    subscriber.tick(0)
+    stage.tick(subscriber, 0)
     stage.tail(event(1))
-    subscriber.tick(1000)
+    stage.tick(subscriber, 1000)
     assert subscriber.state is State.LIVE
 
 
@@ -583,7 +628,7 @@ def test_after_the_end_nothing_is_written() -> None:
     subscriber.drained()
     subscriber.rewind()
     subscriber.restart(Gap(at(4), None, GapReason.RESET))
-    subscriber.tick(1000)
+    stage.tick(subscriber, 1000)
     stage.tail(event(6))
     assert bytes(sink.written) == before
 

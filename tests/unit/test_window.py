@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.engine.window import Window
+from broker.engine.window import Window, WindowBudget
 from broker.wire.frame import Frame
 from broker.wire.ids import START, StreamId
 
@@ -13,7 +13,7 @@ def frame(number: int, size: int = 100) -> Frame:
 
 
 def test_it_covers_its_head_and_each_of_its_ids() -> None:
-    window = Window(StreamId(5, 0), 10_000)
+    window = Window(StreamId(5, 0), 10_000, WindowBudget(1 << 30))
     window.append([frame(7), frame(9)])
     assert [window.covers(StreamId(number, 0)) for number in (4, 5, 6, 7, 8, 9, 10)] == [
         False, True, False, True, False, True, False,
@@ -23,7 +23,7 @@ def test_it_covers_its_head_and_each_of_its_ids() -> None:
 
 
 def test_it_reads_what_follows() -> None:
-    window = Window(START, 10_000)
+    window = Window(START, 10_000, WindowBudget(1 << 30))
     window.append([frame(1), frame(2), frame(3)])
     assert [f.id.ms for f in window.read(START, 10_000) or ()] == [1, 2, 3]
     assert [f.id.ms for f in window.read(StreamId(2, 0), 10_000) or ()] == [3]
@@ -32,21 +32,21 @@ def test_it_reads_what_follows() -> None:
 
 
 def test_a_read_is_bounded_but_never_empty_for_its_bound() -> None:
-    window = Window(START, 1 << 20)
+    window = Window(START, 1 << 20, WindowBudget(1 << 30))
     window.append([frame(number, 1000) for number in range(1, 6)])
     assert len(window.read(START, 2500) or ()) == 2
     assert len(window.read(START, 1) or ()) == 1
 
 
 def test_the_newest_frame_stays_however_large() -> None:
-    window = Window(START, 1000)
+    window = Window(START, 1000, WindowBudget(1 << 30))
     window.append([frame(1), frame(2, 50_000)])
     assert window.head == StreamId(1, 0)
     assert [f.id.ms for f in window.read(StreamId(1, 0), 1) or ()] == [2]
 
 
 def test_after_a_restart_it_knows_nothing_else() -> None:
-    window = Window(START, 10_000)
+    window = Window(START, 10_000, WindowBudget(1 << 30))
     window.append([frame(1)])
     window.restart(StreamId(9, 0))
     assert not window.covers(StreamId(1, 0))
@@ -55,7 +55,7 @@ def test_after_a_restart_it_knows_nothing_else() -> None:
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=80), st.integers(1000, 20_000))
 def test_it_is_a_bounded_suffix_of_what_it_was_given(sizes: list[int], limit: int) -> None:
-    window = Window(START, limit)
+    window = Window(START, limit, WindowBudget(1 << 30))
     frames = [frame(number, size) for number, size in enumerate(sizes, 1)]
     for one in frames:
         window.append([one])
@@ -63,3 +63,27 @@ def test_it_is_a_bounded_suffix_of_what_it_was_given(sizes: list[int], limit: in
     assert kept == frames[-len(kept or ()) :]
     assert sum(len(f.wire) for f in frames if f.id > window.head) <= max(limit, sizes[-1])
     assert all(window.covers(f.id) for f in kept or ())
+
+
+def test_all_windows_together_are_bounded_and_the_quietest_gives_first() -> None:
+    budget = WindowBudget(5_000)
+    quiet, busy = (Window(START, 1 << 20, budget) for _ in range(2))
+    quiet.append([frame(number) for number in range(1, 11)])
+    assert quiet.covers(StreamId(5, 0))
+    busy.append([frame(number) for number in range(1, 11)])
+    assert budget.used <= 5_000
+    assert not quiet.covers(StreamId(5, 0))
+    assert busy.covers(StreamId(5, 0))
+    # Its newest stays: a reconnect to it must not need Redis.
+    assert quiet.read(StreamId(9, 0), 1000) == [frame(10)]
+    quiet.append([frame(11)])
+    assert [f.id.ms for f in quiet.read(StreamId(9, 0), 1000) or ()] == [10, 11]
+
+
+def test_a_window_that_is_let_go_counts_no_more() -> None:
+    budget = WindowBudget(1 << 20)
+    window = Window(START, 1 << 20, budget)
+    window.append([frame(1), frame(2)])
+    assert budget.used > 0
+    window.restart(StreamId(2, 0))
+    assert budget.used == 0
