@@ -2,24 +2,26 @@
 
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
 from broker.edge.events import EventsEndpoint, EventsPolicy, log_end
-from broker.edge.operations import operations_routes
+from broker.edge.operations import Exposition, Own, operations_routes
 from broker.edge.problems import EXCEPTION_HANDLERS
 from broker.engine.hub import Hub
 from broker.engine.log import LogUnavailable
 from broker.engine.stats import Stats
 from broker.metrics import make_registry
+from broker.redis.auto_tail import make_tail
 from broker.redis.connections import connect
 from broker.redis.streams import RedisLog
-from broker.redis.tail import BlockTail
+from broker.redis.tail import RedisTail
 from broker.settings import Settings
 
 __all__ = ["Edge", "make_edge"]
@@ -38,6 +40,7 @@ def make_edge(
     redis_url: str,
     routes: Sequence[BaseRoute] = (),
     background: AbstractAsyncContextManager[object] | None = None,
+    exposition: Callable[[CollectorRegistry], Exposition] = Own,
 ) -> Edge:
     """An edge over the Redis at `redis_url`. Nothing is opened before the app's lifespan begins.
 
@@ -46,6 +49,7 @@ def make_edge(
         redis_url: the settings' own, or that of the embedded server.
         routes: what else is served, such as the demo's page.
         background: what else runs while the edge does, such as the demo's agent.
+        exposition: makes what `/metrics` shows from what this edge has counted.
     """
     client = connect(
         redis_url,
@@ -53,7 +57,7 @@ def make_edge(
         connections=settings.redis_connections,
     )
     log = RedisLog(client, settings.keys, settings.events)
-    tail = BlockTail(settings.tail(redis_url), settings.keys, client, random.Random())
+    tail = make_tail(settings.tail_settings(redis_url), settings.keys, client, random.Random())
     hub = Hub(
         log,
         tail,
@@ -73,7 +77,7 @@ def make_edge(
     app = Starlette(
         routes=[
             Route("/v1/runs/{run_id}/events", EventsEndpoint(hub, policy), methods=["GET"]),
-            *operations_routes(hub, log.ping, make_registry(hub, tail, log)),
+            *operations_routes(hub, log.ping, exposition(make_registry(hub, tail, log))),
             *routes,
         ],
         exception_handlers=dict(EXCEPTION_HANDLERS),
@@ -87,7 +91,7 @@ async def _lifespan(
     client: Redis,
     log: RedisLog,
     hub: Hub,
-    tail: BlockTail,
+    tail: RedisTail,
     background: AbstractAsyncContextManager[object] | None,
 ) -> AsyncIterator[None]:
     """Opened in this order; closed in the reverse one: background, streams, tail, Redis."""

@@ -24,13 +24,13 @@ from broker.engine.ending import Ending
 from broker.engine.hub import Hub
 from broker.engine.stats import LATENCY_BUCKETS
 from broker.redis.streams import RedisLog
-from broker.redis.tail import BlockTail
+from broker.redis.tail import RedisTail
 from broker.wire.gap import GapReason
 
 __all__ = ["EdgeCollector", "make_registry"]
 
 
-def make_registry(hub: Hub, tail: BlockTail, log: RedisLog) -> CollectorRegistry:
+def make_registry(hub: Hub, tail: RedisTail, log: RedisLog) -> CollectorRegistry:
     """A registry of its own for one edge, so that two in a process don't mix."""
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)
@@ -41,7 +41,7 @@ def make_registry(hub: Hub, tail: BlockTail, log: RedisLog) -> CollectorRegistry
 
 
 class EdgeCollector(Collector):
-    def __init__(self, hub: Hub, tail: BlockTail, log: RedisLog) -> None:
+    def __init__(self, hub: Hub, tail: RedisTail, log: RedisLog) -> None:
         self._hub = hub
         self._tail = tail
         self._log = log
@@ -74,18 +74,29 @@ class EdgeCollector(Collector):
             self._hub.live_count,
         )
         yield GaugeMetricFamily(
-            "runcast_runs_watched", "Runs with a viewer now, or until lately.", self._hub.feed_count
+            "runcast_runs_watched",
+            "Runs with a viewer now, or until lately; each worker counts its own.",
+            self._hub.feed_count,
         )
         yield GaugeMetricFamily(
             "runcast_tail_connections",
             "Redis connections that wait for new events.",
             self._tail.connection_count,
         )
+        strategy = GaugeMetricFamily(
+            "runcast_tail_strategy",
+            "1 for the way in which new events are noticed now.",
+            labels=["strategy"],
+        )
+        for name in ("block", "notify"):
+            strategy.add_metric([name], int(self._tail.strategy == name))
+        yield strategy
         yield GaugeMetricFamily(
             "runcast_draining",
-            "1 while this process is leaving, else 0.",
+            "1 while this edge or a worker of it is leaving, else 0.",
             int(self._hub.draining),
         )
+        yield GaugeMetricFamily("runcast_workers", "Processes that this edge is made of now.", 1)
 
     def _counters(self) -> Iterator[Metric]:
         stats = self._hub.stats
@@ -111,9 +122,9 @@ class EdgeCollector(Collector):
             ),
             ("pages_shared", "Replay reads saved: read for someone else.", stats.pages_shared),
             (
-                "window_hits",
+                "memory_hits",
                 "Replay reads saved: served from memory.",
-                stats.window_hits,
+                stats.memory_hits,
             ),
             (
                 "slow_subscribers",

@@ -20,7 +20,7 @@ from pydantic_settings import (
 from broker.engine.limits import Limits
 from broker.redis.connections import check_url
 from broker.redis.streams import KeyTemplate
-from broker.redis.tail import TailSettings
+from broker.redis.tail import Strategy, TailSettings
 from broker.wire.event import EventFormat, TerminalRule
 from broker.wire.request import RequestLimits
 
@@ -53,6 +53,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that share the port, each a whole edge; about one per core.",
+    )
     insecure: bool = Field(
         False,
         description="Allow an address other than loopback although no authentication is set up.",
@@ -122,6 +128,16 @@ class Settings(BaseSettings):
     window_bytes: Bytes = Field(
         1 << 20, description="Newest frames of each watched run kept in memory, in bytes."
     )
+    windows_bytes: Bytes = Field(
+        256 << 20,
+        description="The same for all runs together; above it, the run longest without news "
+        "gives up its own.",
+    )
+    recent_bytes: Bytes = Field(
+        32 << 20,
+        description="Pages of history read lately, kept for others who want the same; "
+        "all runs together.",
+    )
     page_events: Count = Field(1000, description="The most events read from Redis at once.")
     page_bytes: Bytes = Field(
         256 << 10, description="Bytes aimed at per read, by the mean size of the run's events."
@@ -142,7 +158,19 @@ class Settings(BaseSettings):
     max_limit: Count = Field(1000, description="The most that ?limit= and ?from=-N may ask for.")
     max_wait_seconds: Seconds = Field(25, description="The most that ?wait= may ask for.")
 
-    tail_block_seconds: Seconds = Field(5, description="How long one XREAD blocks.")
+    tail: Strategy = Field(
+        "auto",
+        description="How new events are noticed: by keyspace notifications (notify), by blocked "
+        "reads (block), or by whichever the server is set up for now (auto).",
+    )
+    tail_enable_notifications: bool = Field(
+        False,
+        description="Turn keyspace notifications on at the server where they are off "
+        "(CONFIG SET notify-keyspace-events).",
+    )
+    tail_block_seconds: Seconds = Field(
+        5, description="How long one XREAD blocks, and how often notifications are probed."
+    )
     tail_keys_per_connection: Count = Field(
         32, description="Runs per blocked connection; Redis' cost per event grows with it."
     )
@@ -211,6 +239,8 @@ class Settings(BaseSettings):
         """The engine's bounds."""
         return Limits(
             window_bytes=self.window_bytes,
+            windows_bytes=self.windows_bytes,
+            recent_bytes=self.recent_bytes,
             page_events=self.page_events,
             page_bytes=self.page_bytes,
             unsent_bytes=self.unsent_bytes,
@@ -227,10 +257,12 @@ class Settings(BaseSettings):
         """Bounds on what viewers may ask for."""
         return RequestLimits(page_events=self.max_limit, wait_seconds=self.max_wait_seconds)
 
-    def tail(self, url: str) -> TailSettings:
+    def tail_settings(self, url: str) -> TailSettings:
         """The tail's bounds, for the Redis at `url`."""
         return TailSettings(
             url=url,
+            strategy=self.tail,
+            enable_notifications=self.tail_enable_notifications,
             block_seconds=self.tail_block_seconds,
             keys_per_connection=self.tail_keys_per_connection,
             sweep_seconds=self.sweep_seconds,

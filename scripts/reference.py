@@ -17,9 +17,10 @@ from broker.engine.hub import Hub
 from broker.engine.limits import Limits
 from broker.engine.stats import Stats
 from broker.metrics import EdgeCollector
+from broker.redis.auto_tail import make_tail
 from broker.redis.connections import connect
 from broker.redis.streams import KeyTemplate, RedisLog
-from broker.redis.tail import BlockTail, TailSettings
+from broker.redis.tail import TailSettings
 from broker.settings import Settings
 from broker.wire.event import EventFormat
 
@@ -89,7 +90,7 @@ def _families() -> Iterator[Metric]:
     keys = KeyTemplate("run:{run_id}")
     log = RedisLog(client, keys, EventFormat())
     log.errors["ConnectionError"] = 0
-    tail = BlockTail(TailSettings(_NOWHERE), keys, client, random.Random())
+    tail = make_tail(TailSettings(_NOWHERE), keys, client, random.Random())
     hub = Hub(
         log,
         tail,

@@ -1,7 +1,7 @@
 """Fixtures: a Redis of each kind, an edge over it, and a run of one's own."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pytest
@@ -25,42 +25,53 @@ def redis_url(redis_kind: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=["detached", "asgi"])
-def sink_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Each way to a client: the connection taken over from the server, and through ASGI."""
-    return {"detach": request.param == "detached"}
+WAYS: Final[dict[str, dict[str, Any]]] = {
+    "detached-notify": {"detach": True, "tail": "notify"},
+    "asgi-block": {"detach": False, "tail": "block"},
+    "detached-block": {"detach": True, "tail": "block"},
+}
+"""Each way to a client (the connection taken over from the server, and through ASGI), and each way
+of noticing what is new."""
+
+
+@pytest.fixture(scope="session", params=list(WAYS))
+def edge_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Each way through an edge."""
+    return WAYS[request.param]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what says nothing new: ASGI over any but the first kind of Redis."""
+    """Leaves out what says little new: the first kind of Redis has the first two ways, the others
+    have the third, which needs nothing of a server."""
     first = available_kinds()[0]
-    left_out = [
-        item
-        for item in items
-        if isinstance(item, pytest.Function)
-        and hasattr(item, "callspec")
-        and item.callspec.params.get("sink_settings") == "asgi"
-        and item.callspec.params.get("redis_kind", first) != first
-    ]
+    ways = list(WAYS)
+    left_out = []
+    for item in items:
+        if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            continue
+        way = item.callspec.params.get("edge_settings")
+        kind = item.callspec.params.get("redis_kind", first)
+        if way in ways and (way == ways[2]) != (kind != first):
+            left_out.append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
-def edge(redis_url: str, sink_settings: dict[str, Any]) -> Iterator[Edge]:
+def edge(redis_url: str, edge_settings: dict[str, Any]) -> Iterator[Edge]:
     """A shared edge over the shared server, with quick intervals."""
-    edge = Edge(redis_url, **sink_settings)
+    edge = Edge(redis_url, **edge_settings)
     yield edge
     edge.close()
 
 
 @pytest.fixture
-def start_edge(redis_url: str, sink_settings: dict[str, Any]) -> Iterator[Callable[..., Edge]]:
+def start_edge(redis_url: str, edge_settings: dict[str, Any]) -> Iterator[Callable[..., Edge]]:
     """Starts edges with settings of the test's own; over the shared server unless told else."""
     started: list[Edge] = []
 
     def start(url: str = redis_url, **settings: Any) -> Edge:
-        edge = Edge(url, **sink_settings, **settings)
+        edge = Edge(url, **{**edge_settings, **settings})
         started.append(edge)
         return edge
 

@@ -1,6 +1,8 @@
 """A feed: a run that is being watched here. Its window, its end, its subscribers."""
 
 from collections.abc import Callable
+from itertools import count
+from typing import Final
 
 from broker.engine.ending import Ending
 from broker.engine.limits import Limits
@@ -13,6 +15,8 @@ from broker.wire.gap import Gap
 from broker.wire.ids import START, RunId, StreamId
 
 __all__ = ["Feed"]
+
+_EPOCHS: Final = count()
 
 
 class Feed:
@@ -40,6 +44,8 @@ class Feed:
         self.run_id = run_id
         self.window = Window(position, limits.window_bytes, budget)
         self.final = final
+        self.epoch = next(_EPOCHS)
+        """Another one whenever what was known of the stream is void; never used twice."""
         self.subscribers: set[Subscriber] = set()
         self.live = Live()
         self.listeners: set[Callable[[], None]] = set()
@@ -52,19 +58,22 @@ class Feed:
         """The last id that the tail has taken."""
         return self.window.end
 
-    def apply(self, page: Page, *, now: float, wall_ms: float) -> None:
+    def apply(self, page: Page, *, now: float, wall_ms: float) -> bool:
         """Takes the page that follows the end; everyone live gets it in this same step.
 
         Args:
             page: ignored if it follows another position.
             now: the clock's time, in seconds.
             wall_ms: the time in milliseconds since 1970, to measure how old the events are.
+
+        Returns:
+            Whether the page was taken.
         """
         if page.after != self.end or self.final is not None:
-            return
+            return False
         if page.ended:
             self.final = self.end
-            return
+            return True
         if page.gap is not None:
             if page.start == START:
                 self._restart(page.gap)
@@ -72,7 +81,9 @@ class Feed:
                 self._skip(page.gap, page.start)
         if page.events:
             self._extend(page, now, wall_ms)
-        self.notify()
+        if self.listeners:
+            self.notify()
+        return True
 
     def notify(self) -> None:
         """Calls the listeners."""
@@ -105,6 +116,7 @@ class Feed:
     def _restart(self, gap: Gap) -> None:
         for subscriber in list(self.live):
             subscriber.unsettle()
+        self.epoch = next(_EPOCHS)
         self.window.restart(START)
         for subscriber in list(self.subscribers):
             subscriber.restart(gap)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,6 +19,7 @@ from broker.engine.flight import FreshFlight, SingleFlight
 from broker.engine.limits import Limits
 from broker.engine.log import Log, LogUnavailable, NotAStream
 from broker.engine.page import Page, PageReader
+from broker.engine.recent import RecentPages
 from broker.engine.replay import Replay
 from broker.engine.stats import Stats
 from broker.engine.subscriber import State, Subscriber, Surroundings
@@ -51,8 +52,8 @@ class Follower(Protocol):
     def position(self, run_id: RunId) -> StreamId | None:
         """Where the run's feed stands; `None` if it need not be watched."""
 
-    async def advance(self, run_id: RunId) -> None:
-        """Takes what is new, with the proof that nothing before it was skipped."""
+    async def advance(self, run_ids: Sequence[RunId]) -> None:
+        """Takes what is new in these runs, with the proof that nothing before it was skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Hub:
         self._opens: SingleFlight[RunId, Feed] = SingleFlight()
         self._advances: dict[RunId, FreshFlight] = {}
         self._feeds: dict[RunId, Feed] = {}
+        self._recent = RecentPages(limits.recent_bytes)
         self._budget = WindowBudget(limits.windows_bytes)
         self._idle: dict[Feed, float] = {}
         self._subscribers: TimerWheel[Subscriber] = TimerWheel(_wheel_width(limits))
@@ -292,17 +294,28 @@ class Hub:
         feed = self._feeds.get(run_id)
         return None if feed is None or feed.final is not None else feed.end
 
-    async def advance(self, run_id: RunId) -> None:
-        """Takes what is new in a run, with the proof that nothing before it was skipped.
+    async def advance(self, run_ids: Sequence[RunId]) -> None:
+        """Takes what is new in these runs, with the proof that nothing before it was skipped.
 
         Raises:
-            LogUnavailable: Redis can't be read now; the position stands.
+            LogUnavailable: Redis can't be read now; positions stand where it can't.
         """
-        feed = self._feeds.get(run_id)
-        if feed is None or feed.final is not None:
+        if len(run_ids) == 1:
+            await self._advance_alone(run_ids[0])
             return
-        flight = self._advances.setdefault(run_id, FreshFlight())
-        await flight.do(lambda: self._advance(feed))
+        alone: list[RunId] = []
+        for start in range(0, len(run_ids), _RUNS_PER_READ):
+            alone += await self._advance_together(run_ids[start : start + _RUNS_PER_READ])
+        slots = asyncio.Semaphore(_ADVANCES)
+
+        async def advance(run_id: RunId) -> None:
+            async with slots:
+                await self._advance_alone(run_id)
+
+        outcomes = await asyncio.gather(*map(advance, alone), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     # ---- inside
 
@@ -341,6 +354,33 @@ class Hub:
             self._tail.watch(run_id)
         return feed
 
+    async def _advance_together(self, run_ids: Sequence[RunId]) -> Sequence[RunId]:
+        """Advances those runs that one small read for all is enough for; returns the others."""
+        positions = {
+            run_id: position
+            for run_id in run_ids
+            if (position := self.position(run_id)) is not None
+        }
+        try:
+            pages = await self._reader.read_together(positions)
+        except NotAStream:
+            # One of them; it can't be told which.
+            return list(positions)
+        now, wall_ms = self._clock(), self._wall_ms()
+        rest = []
+        for run_id in positions:
+            feed, page = self._feeds.get(run_id), pages.get(run_id)
+            if feed is None or page is None or not self._apply(feed, page, now, wall_ms):
+                rest.append(run_id)
+        return rest
+
+    async def _advance_alone(self, run_id: RunId) -> None:
+        feed = self._feeds.get(run_id)
+        if feed is None or feed.final is not None:
+            return
+        flight = self._advances.setdefault(run_id, FreshFlight())
+        await flight.do(lambda: self._advance(feed))
+
     async def _advance(self, feed: Feed) -> None:
         while True:
             try:
@@ -351,12 +391,17 @@ class Hub:
                 self._drop(feed)
                 feed.notify()
                 return
-            feed.apply(page, now=self._clock(), wall_ms=self._wall_ms())
-            if feed.final is not None:
-                self._tail.unwatch(feed.run_id)
+            if self._apply(feed, page, self._clock(), self._wall_ms()):
                 return
-            if not page.more:
-                return
+
+    def _apply(self, feed: Feed, page: Page, now: float, wall_ms: float) -> bool:
+        """Has the feed take the page; whether it has all there was when the page was read."""
+        # Another read may have moved it meanwhile, to before what only this one saw.
+        fits = feed.apply(page, now=now, wall_ms=wall_ms)
+        if feed.final is not None:
+            self._tail.unwatch(feed.run_id)
+            return True
+        return fits and not page.more
 
     def _connection_closed(self, subscriber: Subscriber) -> None:
         if subscriber not in self._subscribers:
@@ -369,7 +414,7 @@ class Hub:
 
     def _start_pulling(self, subscriber: Subscriber) -> None:
         # Most who come back are a little behind: for them there is no need of a task.
-        self._pull_from_window(subscriber)
+        self._pull_from_memory(subscriber)
         if subscriber.state is State.REPLAYING:
             self._spawn(self._pull(subscriber), f"replay {subscriber.feed.run_id}")
 
@@ -378,7 +423,7 @@ class Hub:
         feed = subscriber.feed
         failures = 0
         while subscriber.state is State.REPLAYING:
-            if self._pull_from_window(subscriber):
+            if self._pull_from_memory(subscriber):
                 await asyncio.sleep(0)
                 continue
             try:
@@ -394,24 +439,31 @@ class Hub:
                 logger.exception("replay failed", run=feed.run_id)
                 subscriber.end(Ending.ERROR)
 
-    def _pull_from_window(self, subscriber: Subscriber) -> bool:
-        frames = subscriber.feed.window.read(subscriber.position, self._limits.page_bytes)
-        if frames is None:
+    def _pull_from_memory(self, subscriber: Subscriber) -> bool:
+        """Takes it one page further without Redis, if that is possible."""
+        feed, position = subscriber.feed, subscriber.position
+        batch = feed.window.read(position, self._limits.page_bytes)
+        if batch is None:
+            batch = self._recent.get(feed.epoch, position, lenient=subscriber.lenient)
+        if batch is None:
             return False
-        self.stats.window_hits += 1
-        subscriber.replay(frames)
+        self.stats.memory_hits += 1
+        subscriber.replay(batch)
         return True
 
     async def _pull_page(self, subscriber: Subscriber) -> None:
         feed = subscriber.feed
-        head, position = feed.window.head, subscriber.position
-        page = await self._replay.page(feed.run_id, position, lenient=subscriber.lenient)
+        head, position, epoch = feed.window.head, subscriber.position, feed.epoch
+        lenient = subscriber.lenient
+        page = await self._replay.page(feed.run_id, position, lenient=lenient)
         if page.gap is None and position <= feed.end:
+            if page.batch is not None and page.last <= feed.window.head:
+                self._recent.put(epoch, position, page.batch, lenient=lenient)
             subscriber.receive(page, head)
             return
         # The stream is not what the feed takes it for, or the feed is behind (the viewer may come
         # from a faster edge): the feed looks first, then the viewer is placed.
-        await self.advance(feed.run_id)
+        await self._advance_alone(feed.run_id)
         if page.gap is None and subscriber.position == position > feed.end:
             subscriber.rewind()
         else:
@@ -476,6 +528,10 @@ def _wheel_width(limits: Limits) -> float:
     return max(0.005, min(1.0, limits.look_seconds / 32))
 
 
+_RUNS_PER_READ = 64
+"""How many runs are read in one command: bounds how long it holds up Redis, and others here."""
+_ADVANCES = 8
+"""How many runs are read at a time, of those that need reads of their own."""
 _JSON_PAGES = 8
 """How many reads of the usual size one JSON page may take."""
 _DRAIN_GROUP = 16

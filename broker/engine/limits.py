@@ -12,6 +12,8 @@ class Limits:
     window_bytes: int = 1 << 20
     windows_bytes: int = 256 << 20
     """Of all windows together."""
+    recent_bytes: int = 32 << 20
+    """Of all pages that were read lately together."""
     page_events: int = 1000
     page_bytes: int = 256 << 10
     first_page_events: int = 32

@@ -1,6 +1,6 @@
 """The log that the engine reads: a run's stream, seen through the few reads that it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +50,12 @@ class Log(Protocol):
 
     async def read(self, run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:
         """Up to `count` events after `after`, oldest first; empty if there are none (XREAD)."""
+
+    async def read_many(
+        self, after: Mapping[RunId, StreamId], count: int
+    ) -> Mapping[RunId, Sequence[Event]]:
+        """Up to `count` events of each run after its position, in one command; runs that have
+        none are left out (XREAD with many keys)."""
 
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         """Up to `count` ids, newest first, of entries below `before` (XREVRANGE)."""

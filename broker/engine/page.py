@@ -1,6 +1,6 @@
 """One read of a run's stream, with the proof that nothing before it was skipped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +16,8 @@ from broker.wire.ids import START, RunId, StreamId
 
 __all__ = ["Page", "PageReader"]
 
+_EVENTS_TOGETHER = 8
+"""How many new events a run may have in a read of many runs; who has more is read alone."""
 _ATTEMPTS = 3
 """How often a read is repeated when the stream changes under it, before a gap is said."""
 
@@ -116,6 +118,34 @@ class PageReader:
         start = events[0].id.predecessor() if events else after
         return _page(after, start, events, count, reason=GapReason.UNKNOWN)
 
+    async def read_together(self, positions: Mapping[RunId, StreamId]) -> Mapping[RunId, Page]:
+        """What is new in many runs, in one read; for runs that have a little news each.
+
+        Returns:
+            Pages, without those whose position's own entry was not there to prove them, and
+            without those whose events may be too large to be read with others'.
+
+        Raises:
+            LogUnavailable: Redis can't be read now.
+            NotAStream: one of the keys holds something else.
+        """
+        small = {
+            run_id: after.predecessor()
+            for run_id, after in positions.items()
+            if after != START and self._sized(run_id) > _EVENTS_TOGETHER
+        }
+        pages: dict[RunId, Page] = {}
+        if not small:
+            return pages
+        found = await self._log.read_many(small, _EVENTS_TOGETHER + 2)
+        self._stats.pages_read += 1
+        for run_id, events in found.items():
+            after = positions[run_id]
+            self._learn(run_id, events, after)
+            if events and events[0].id == after and not events[0].final:
+                pages[run_id] = _page(after, after, events[1:], _EVENTS_TOGETHER)
+        return pages
+
     def forget(self, run_id: RunId) -> None:
         """Drops what was learnt about the size of this run's events."""
         self._event_bytes.pop(run_id, None)
@@ -125,8 +155,7 @@ class PageReader:
         # One more for the position's own entry, one more to see whether there is a next page.
         events = await self._log.read(run_id, inclusive, count + 2)
         self._stats.pages_read += 1
-        self._stats.events_repaired += sum(event.repaired for event in events)
-        self._learn(run_id, events)
+        self._learn(run_id, events, after)
         return events
 
     def _sized(self, run_id: RunId) -> int:
@@ -136,11 +165,12 @@ class PageReader:
         fitting = int(self._limits.page_bytes / max(average, 1.0))
         return max(1, min(fitting, self._limits.page_events))
 
-    def _learn(self, run_id: RunId, events: Sequence[Event]) -> None:
+    def _learn(self, run_id: RunId, events: Sequence[Event], after: StreamId) -> None:
         # XREAD is bounded by a count only, so bytes are bounded through the events' mean size.
         # Growth is believed at once, shrinkage slowly: large events often come in groups.
         if not events:
             return
+        self._stats.events_repaired += sum(event.repaired for event in events if event.id != after)
         mean = sum(len(event.data) for event in events) / len(events)
         known = self._event_bytes.get(run_id, 0.0)
         self._event_bytes[run_id] = mean if mean > known else (3 * known + mean) / 4

@@ -40,7 +40,7 @@ class Stats:
     pages_read: int = 0
     pages_shared: int = 0
     """Requests for a page that was being read for someone else already."""
-    window_hits: int = 0
+    memory_hits: int = 0
     slow: int = 0
     """Times that a subscriber went from live back to pulling."""
     subscribed: int = 0

@@ -21,7 +21,7 @@ came, after it was slow, after a reset. It turns LIVE in one step, without an ``
 when its position is the feed's end; so there is nothing to merge and nothing to dedupe.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from broker.engine.limits import Limits
 from broker.engine.live import LiveGroup
 from broker.engine.page import Page
 from broker.engine.stats import Stats
-from broker.wire.frame import Frame, caught_up_block, gap_block, heartbeat_block, id_block
+from broker.wire.frame import caught_up_block, gap_block, heartbeat_block, id_block
 from broker.wire.gap import Gap
 from broker.wire.ids import START, StreamId
 
@@ -164,10 +164,11 @@ class Subscriber:
         """Writes the stream's first bytes."""
         self._write(data)
 
-    def replay(self, frames: Sequence[Frame]) -> None:
-        """Takes frames that follow its position from the feed's window, while REPLAYING."""
+    def replay(self, batch: Batch) -> None:
+        """Takes frames that follow its position and are proven to, while REPLAYING."""
         assert self.state is State.REPLAYING
-        self._take(Batch(frames) if frames else None, self._position)
+        self.lenient = False
+        self._take(batch, self._position)
 
     def receive(self, page: Page, head: StreamId) -> None:
         """Takes a page that was read from its position, while REPLAYING.
@@ -197,8 +198,8 @@ class Subscriber:
             self._say(gap, start)
         self.lenient = False
         if start >= window.head:
-            frames = window.tail(start, self._surroundings.limits.page_bytes)
-            self._take(Batch(frames) if frames else None, start if frames else self.feed.end)
+            rest = window.tail(start, self._surroundings.limits.page_bytes)
+            self._take(rest, self.feed.end if rest is None else start)
         elif page.last <= window.head:
             # Nothing of it is in the window: everyone who shares the page shares its bytes.
             reached = page.last if page.more else max(page.last, head)

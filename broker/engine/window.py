@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
+from broker.engine.delivery import Batch
 from broker.wire.frame import Frame
 from broker.wire.ids import StreamId
 
@@ -107,12 +108,12 @@ class Window:
         index = bisect_left(self._frames, position, lo=self._gone, key=_ID)
         return index < len(self._frames) and self._frames[index].id == position
 
-    def read(self, after: StreamId, max_bytes: int) -> list[Frame] | None:
-        """Frames after `after`; `None` if the window does not cover it."""
+    def read(self, after: StreamId, max_bytes: int) -> Batch | None:
+        """What follows `after`; `None` if that is nothing, or the window does not cover it."""
         return self.tail(after, max_bytes) if self.covers(after) else None
 
-    def tail(self, after: StreamId, max_bytes: int) -> list[Frame]:
-        """Frames after `after`, at least one if there are any, about `max_bytes` at most.
+    def tail(self, after: StreamId, max_bytes: int) -> Batch | None:
+        """What follows `after`, about `max_bytes` at most; `None` if that is nothing.
 
         For positions at or above `head` that are proven elsewhere.
         """
@@ -121,8 +122,8 @@ class Window:
         for index in range(start, len(self._frames)):
             size += len(self._frames[index].wire)
             if index > start and size > max_bytes:
-                return self._frames[start:index]
-        return self._frames[start:]
+                return Batch(self._frames[start:index])
+        return Batch(self._frames[start:]) if start < len(self._frames) else None
 
     def _shrink_to(self, limit: int) -> None:
         gone, last = self._gone, len(self._frames) - 1

@@ -10,12 +10,19 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
-__all__ = ["RedisUrlError", "check_url", "command", "connect", "describe", "shown_url"]
+__all__ = [
+    "RedisUrlError",
+    "check_url",
+    "command",
+    "connect",
+    "describe",
+    "lend_connection",
+    "shown_url",
+]
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _CONNECT_SECONDS: Final = 2.0
@@ -98,7 +105,13 @@ def command(client: Redis, *words: object) -> Awaitable[Any]:
     return answer
 
 
-def describe(error: RedisError | OSError | TimeoutError) -> str:
+async def lend_connection(client: Redis) -> AbstractConnection:
+    """A connection of the client's pool, for its borrower alone until it is released."""
+    connection: AbstractConnection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+    return connection
+
+
+def describe(error: Exception) -> str:
     """An error as one line for a log: its kind and its text, which never has a password."""
     text = str(error).replace("\n", " ")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

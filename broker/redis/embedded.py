@@ -15,6 +15,9 @@ __all__ = ["EmbeddedError", "embedded_url", "run_embedded"]
 _ADDRESS_FILE: Final = "url"
 _HOST: Final = "127.0.0.1"
 _ATTEMPTS: Final = 3
+_CONFIG: Final = {"notify-keyspace-events": "Kt"}
+"""For the tail's cheaper strategy."""
+_KEEPING: Final = {"appendonly": "yes"}
 
 
 class EmbeddedError(RuntimeError):
@@ -61,7 +64,7 @@ def _start(directory: Path | None, port: int) -> ValkeyServer:
                 port=port or _free_port(),
                 data_dir=directory,
                 persist=directory is not None,
-                config={} if directory is None else {"appendonly": "yes"},
+                config=_CONFIG if directory is None else _CONFIG | _KEEPING,
             )
             with _interrupts_kept_from_child():
                 server.start()

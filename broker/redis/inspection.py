@@ -20,6 +20,7 @@ from redis.exceptions import (
 )
 
 from broker.redis.connections import command, describe
+from broker.redis.notifications import flags_suffice
 from broker.redis.streams import KeyTemplate
 from broker.wire.ids import RunId
 
@@ -386,6 +387,15 @@ def judge_output_buffer(limits: str | None) -> Finding:
 
 
 def judge_notifications(setting: str | None) -> Finding:
-    """What `notify-keyspace-events` is set to; for information."""
-    found = _CANT_TELL if setting is None else (setting or "off")
-    return Finding("notifications", Level.OK, f"{found} (not needed by the block tail)")
+    """What `notify-keyspace-events` is set to; for information, since edges do without."""
+    if setting is None:
+        return Finding("notifications", Level.OK, f"{_CANT_TELL}: new events come by blocked reads")
+    if flags_suffice(setting):
+        return Finding("notifications", Level.OK, f"{setting}: new events come by notification")
+    found = setting or "off"
+    return Finding(
+        "notifications",
+        Level.OK,
+        f"{found}: new events come by blocked reads; for thousands of runs, "
+        "CONFIG SET notify-keyspace-events Kt",
+    )

@@ -74,6 +74,24 @@ class RedisLog:
             return ()
         return [self._event(entry_id, fields) for entry_id, fields in answer[0][1]]
 
+    async def read_many(
+        self, after: Mapping[RunId, StreamId], count: int
+    ) -> Mapping[RunId, Sequence[Event]]:
+        """XREAD COUNT with many keys, without BLOCK."""
+        runs = {self._keys.key(run_id).encode(): run_id for run_id in after}
+        answer = await self._ask(
+            command(
+                self._client,
+                *("XREAD", "COUNT", count, "STREAMS"),
+                *runs,
+                *(str(position) for position in after.values()),
+            )
+        )
+        return {
+            runs[key]: [self._event(entry_id, fields) for entry_id, fields in entries]
+            for key, entries in answer or ()
+        }
+
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         """XREVRANGE COUNT, from the end or from below `before`."""
         highest = "+" if before is None else f"({before}"

@@ -1,43 +1,23 @@
-"""The tail: says which watched runs may have new events. Strategy *block*: XREAD BLOCK.
+"""The tail: says which watched runs may have new events. What its strategies have in common.
 
-Runs are spread over groups of a few dozen, each with a connection and a task of its own, since
-the cost of one blocked XREAD on Redis grows with its keys. XREAD is only the wake-up (COUNT 1):
-what is new is taken by the hub with a read that proves continuity, the same as any other page.
-
-A group's keys are changed with CLIENT UNBLOCK, never by cancelling the XREAD: that would cost the
-connection. UNBLOCK may arrive before the XREAD does, so it is repeated until the new keys are in.
-
-A blocked XREAD is not woken by DEL, expiry, or a stream re-created with lower ids, so every group
-also looks at each of its runs in turn, slowly (the sweep), and after each interruption.
+``block_tail`` XREAD BLOCK, everywhere · ``notify_tail`` keyspace notifications, for many runs ·
+``auto_tail`` whichever the server allows now. All of them only wake the hub, which reads what is
+new with the proof that nothing was skipped.
 """
 
-import asyncio
-import random
-from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Literal, Protocol
 
-import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from broker.engine.hub import Tail
 
-from broker.engine.backoff import backoff_seconds
-from broker.engine.cancelling import cancel
-from broker.engine.hub import Follower
-from broker.engine.log import LogUnavailable
-from broker.redis.connections import command, connect, describe
-from broker.redis.streams import KeyTemplate
-from broker.wire.ids import RunId
+__all__ = ["ANSWER_MARGIN_SECONDS", "RedisTail", "Strategy", "TailSettings", "TailStats"]
 
-__all__ = ["BlockTail", "TailSettings", "TailStats"]
+Strategy = Literal["auto", "notify", "block"]
 
-logger = structlog.get_logger("runcast.tail")
-
-_UNBLOCK_EVERY_SECONDS: Final = 0.05
-_ANSWER_MARGIN_SECONDS: Final = 3.0
-"""Beyond BLOCK, how long an XREAD's answer may take before the connection counts as dead."""
-_SWEEP_CONCURRENCY: Final = 8
+ANSWER_MARGIN_SECONDS: Final = 3.0
+"""How much longer than it was asked to wait a server may take, before its connection counts as
+dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +25,12 @@ class TailSettings:
     """Bounds and intervals of the tail."""
 
     url: str
+    strategy: Strategy = "auto"
+    enable_notifications: bool = False
+    """Whether to turn keyspace notifications on where they are off (CONFIG SET)."""
     block_seconds: float = 5
-    """How long an XREAD blocks; also the longest time until a dead connection is noticed, plus
-    a margin."""
+    """How long an XREAD blocks, and how often a notification connection is probed; also the
+    longest time until a dead connection is noticed, plus a margin."""
     keys_per_connection: int = 32
     sweep_seconds: float = 10
     backoff_seconds: float = 0.1
@@ -63,255 +46,15 @@ class TailStats:
     reconnects: int = 0
 
 
-class BlockTail:
-    """Watches runs with blocked XREADs. Use it as an async context manager, attached to a hub."""
+class RedisTail(Tail, AbstractAsyncContextManager["RedisTail"], Protocol):
+    """A strategy, as the app and the metrics see it: entered while the hub is in use."""
 
-    def __init__(
-        self,
-        settings: TailSettings,
-        keys: KeyTemplate,
-        control: Redis,
-        random_source: random.Random,
-    ) -> None:
-        """
-        Args:
-            settings: bounds and intervals.
-            keys: how keys are made.
-            control: the client for CLIENT UNBLOCK.
-            random_source: for the jitter of the backoff.
-        """
-        self.stats = TailStats()
-        self._settings = settings
-        self._keys = keys
-        self._control = control
-        self._follower: Follower | None = None
-        self._random = random_source
-        self._groups: dict[_Group, asyncio.Task[None]] = {}
-        self._group_of: dict[RunId, _Group] = {}
+    stats: TailStats
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await cancel(list(self._groups.values()))
+    @property
+    def strategy(self) -> str:
+        """The strategy that is in use now."""
 
     @property
     def connection_count(self) -> int:
-        """Connections that are blocked in XREAD, or about to be."""
-        return len(self._groups)
-
-    def attach(self, follower: Follower) -> None:
-        """Sets who is told."""
-        self._follower = follower
-
-    def watch(self, run_id: RunId) -> None:
-        """Puts the run into a group with room, or into a new one."""
-        if run_id in self._group_of:
-            return
-        group = next((group for group in self._groups if not group.full), None)
-        if group is None:
-            assert self._follower is not None
-            group = _Group(
-                self._settings,
-                self._keys,
-                self._control,
-                self._follower,
-                self.stats,
-                self._random,
-            )
-            task = asyncio.create_task(group.run(), name="tail group")
-            self._groups[group] = task
-            task.add_done_callback(lambda done: self._ended(group, done))
-        self._group_of[run_id] = group
-        group.add(run_id)
-
-    def unwatch(self, run_id: RunId) -> None:
-        """Takes the run out of its group; an empty group ends."""
-        group = self._group_of.pop(run_id, None)
-        if group is not None:
-            group.remove(run_id)
-
-    def _ended(self, group: "_Group", task: asyncio.Task[None]) -> None:
-        del self._groups[group]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # A defect: nobody may be left without a tail for it.
-            logger.error("tail group failed", exc_info=error)
-            for run_id in group.abandon():
-                del self._group_of[run_id]
-                self.watch(run_id)
-
-
-class _Group:
-    """A few dozen runs, one connection, one task."""
-
-    def __init__(
-        self,
-        settings: TailSettings,
-        keys: KeyTemplate,
-        control: Redis,
-        follower: Follower,
-        stats: TailStats,
-        random_source: random.Random,
-    ) -> None:
-        self._settings = settings
-        self._keys = keys
-        self._control = control
-        self._follower = follower
-        self._stats = stats
-        self._random = random_source
-        self._runs: set[RunId] = set()
-        # The version of the key set that is wanted, and the one that the XREAD has.
-        self._wanted = 0
-        self._blocked_on = 0
-        self._changed = asyncio.Event()
-        self._closed = False
-
-    @property
-    def full(self) -> bool:
-        return self._closed or len(self._runs) >= self._settings.keys_per_connection
-
-    def add(self, run_id: RunId) -> None:
-        self._runs.add(run_id)
-        self._wanted += 1
-        self._changed.set()
-
-    def remove(self, run_id: RunId) -> None:
-        # Not worth an UNBLOCK, unless nothing is left to wait for: the XREAD ends soon enough.
-        self._runs.discard(run_id)
-        if not self._runs:
-            self._closed = True
-            self._wanted += 1
-            self._changed.set()
-
-    def abandon(self) -> set[RunId]:
-        """Closes the group and hands over its runs."""
-        self._closed = True
-        runs, self._runs = self._runs, set()
-        return runs
-
-    async def run(self) -> None:
-        failures = 0
-        while not self._closed:
-            try:
-                async with self._client() as client:
-                    unblock_id = await command(client, "CLIENT ID")
-                    if failures:
-                        self._stats.reconnects += 1
-                        logger.info("tail resumed", runs=len(self._runs), attempts=failures)
-                        failures = 0
-                    await self._follow(client, unblock_id)
-            except (LogUnavailable, RedisError, OSError, TimeoutError) as error:
-                failures += 1
-                if failures == 1:
-                    self._stats.interruptions += 1
-                    logger.warning("tail interrupted", runs=len(self._runs), error=_text(error))
-                await asyncio.sleep(self._backoff(failures))
-
-    def _client(self) -> Redis:
-        return connect(
-            self._settings.url,
-            timeout_seconds=self._settings.block_seconds + _ANSWER_MARGIN_SECONDS,
-            connections=1,
-        )
-
-    async def _follow(self, client: Redis, unblock_id: int) -> None:
-        """Waits and tells, until the connection fails or the group is closed."""
-        # Whatever happened while nobody looked: every position is proven anew.
-        await self._advance(list(self._runs))
-        tasks = [
-            asyncio.create_task(self._wait(client), name="tail wait"),
-            asyncio.create_task(self._unblock(unblock_id), name="tail unblock"),
-            asyncio.create_task(self._sweep(), name="tail sweep"),
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            await cancel(tasks)
-
-    async def _wait(self, client: Redis) -> None:
-        while not self._closed:
-            version = self._wanted
-            positions = {
-                run_id: position
-                for run_id in self._runs
-                if (position := self._follower.position(run_id)) is not None
-            }
-            if not positions:
-                self._blocked_on = version
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            runs = {self._keys.key(run_id).encode(): run_id for run_id in positions}
-            self._blocked_on = version
-            answer = await self._xread(client, list(runs), list(positions.values()))
-            woken = [runs[key] for key, _ in answer]
-            if woken:
-                self._stats.wakeups += 1
-                await self._advance(woken)
-
-    async def _xread(
-        self, client: Redis, keys: list[bytes], positions: Iterable[object]
-    ) -> list[tuple[bytes, Any]]:
-        milliseconds = round(self._settings.block_seconds * 1000)
-        try:
-            answer = await command(
-                client,
-                "XREAD",
-                *("COUNT", 1, "BLOCK", milliseconds, "STREAMS"),
-                *keys,
-                *(str(position) for position in positions),
-            )
-        except ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
-                raise
-            # One key of another type fails the whole command: the look at each run finds it, and
-            # the hub ends that run.
-            await self._advance(list(self._runs))
-            return []
-        return answer or []
-
-    async def _unblock(self, unblock_id: int) -> None:
-        while True:
-            await self._changed.wait()
-            while self._blocked_on != self._wanted:
-                await command(self._control, "CLIENT UNBLOCK", unblock_id)
-                await asyncio.sleep(_UNBLOCK_EVERY_SECONDS)
-            self._changed.clear()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.sweep_seconds)
-            await self._advance(list(self._runs))
-
-    async def _advance(self, runs: Iterable[RunId]) -> None:
-        slots = asyncio.Semaphore(_SWEEP_CONCURRENCY)
-
-        async def advance(run_id: RunId) -> None:
-            async with slots:
-                await self._follower.advance(run_id)
-
-        outcomes = await asyncio.gather(*map(advance, runs), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    def _backoff(self, failures: int) -> float:
-        return backoff_seconds(
-            failures,
-            base=self._settings.backoff_seconds,
-            longest=self._settings.backoff_max_seconds,
-            random_source=self._random,
-        )
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, (RedisError, OSError, TimeoutError)):
-        return describe(error)
-    return str(error)
+        """Connections of its own."""

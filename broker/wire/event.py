@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -14,8 +15,7 @@ _FORBIDDEN_IN_TYPE: Final = str.maketrans("", "", "\r\n\0")
 _RESERVED_PREFIX: Final = "runcast."
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One entry of a run's stream, ready to be framed."""
 
     id: StreamId
@@ -129,6 +129,7 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
 def _decode_type(raw: bytes) -> tuple[str, bool]:
     text = raw.decode("utf-8", "replace")
     stripped = text.translate(_FORBIDDEN_IN_TYPE)

@@ -4,8 +4,8 @@ Lines end in LF only: some clients split on LF LF and would never see a CRLF blo
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -26,8 +26,7 @@ __all__ = [
 _LINE_BREAK: Final = re.compile(rb"\r\n|\r|\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """An event in its wire form, shared by every subscriber of the run."""
 
     id: StreamId
@@ -41,9 +40,15 @@ def encode(event: Event) -> Frame:
     data = event.data
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(_LINE_BREAK.split(data))
-    name = f"event: {event.type}\n" if event.type else ""
-    wire = b"%bdata: %b\n\n" % (f"id: {event.id.ms}-{event.id.seq}\n{name}".encode(), data)
+    ms, seq = event.id
+    wire = b"id: %d-%d\n%bdata: %b\n\n" % (ms, seq, _event_line(event.type), data)
     return Frame(event.id, event.type, wire, event.final)
+
+
+@lru_cache(maxsize=1024)
+def _event_line(event_type: str) -> bytes:
+    # A producer has a handful of types; one that makes up new ones costs a few bytes each here.
+    return f"event: {event_type}\n".encode() if event_type else b""
 
 
 def greeting(retry_milliseconds: int, position: StreamId | None = None) -> bytes:

@@ -39,7 +39,7 @@ PROMISED = {
     "runcast_tail_connections",
     "runcast_tail_interruptions_total",
     "runcast_tail_wakeups_total",
-    "runcast_window_hits_total",
+    "runcast_memory_hits_total",
 }
 
 

@@ -56,6 +56,7 @@ class RedisProcess:
                 *("--appendonly", "yes" if self._append_only else "no"),
                 *("--appendfsync", "always"),
                 *("--enable-debug-command", "local"),
+                *("--notify-keyspace-events", "Kt"),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -50,6 +50,11 @@ class ListLog:
         self.reads += 1
         await self._answer()
         return [event for event in self.events if event.id > after][:count]
+
+    async def read_many(
+        self, after: Mapping[RunId, StreamId], count: int
+    ) -> Mapping[RunId, Sequence[Event]]:
+        return {run_id: await self.read(run_id, each, count) for run_id, each in after.items()}
 
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         await self._answer()
@@ -145,7 +150,7 @@ async def test_replay_then_live(stage: Stage) -> None:
     await stage.settled(subscriber)
     assert subscriber.state is State.LIVE
     stage.log.append(4)
-    await stage.hub.advance(RUN)
+    await stage.hub.advance([RUN])
     assert numbers(sink) == [2, 3, 4]
 
 
@@ -164,6 +169,31 @@ async def test_what_all_want_is_read_once(stage: Stage) -> None:
     assert stage.hub.stats.pages_shared == 49
 
 
+async def test_who_comes_later_needs_no_read(stage: Stage) -> None:
+    stage.log.append(*range(1, 20))
+    await stage.hub.open(RUN, Latest())
+    first, _ = await stage.connect(Beginning())
+    await stage.settled(first)
+    reads = stage.log.reads
+    later, sink = await stage.connect(Beginning())
+    assert later.state is State.LIVE
+    assert numbers(sink) == list(range(1, 20))
+    assert stage.log.reads == reads
+    assert stage.hub.stats.memory_hits == 1
+
+
+async def test_what_was_kept_of_a_run_is_void_when_it_begins_anew(stage: Stage) -> None:
+    stage.log.append(*range(1, 20))
+    first, _ = await stage.connect(Beginning())
+    await stage.settled(first)
+    stage.log.events.clear()
+    stage.log.added = 0
+    stage.log.append(3, 4)
+    await stage.hub.advance([RUN])
+    _, sink = await stage.connect(Beginning())
+    assert numbers(sink) == [3, 4]
+
+
 async def test_a_cursor_from_a_faster_edge_is_not_from_the_future(stage: Stage) -> None:
     """The viewer has seen 3 elsewhere; the feed here still stands at 2."""
     stage.log.append(1, 2)
@@ -173,7 +203,7 @@ async def test_a_cursor_from_a_faster_edge_is_not_from_the_future(stage: Stage) 
     await stage.settled(subscriber)
     assert "runcast.gap" not in types(sink)
     stage.log.append(4)
-    await stage.hub.advance(RUN)
+    await stage.hub.advance([RUN])
     assert numbers(sink) == [4]
 
 
@@ -191,7 +221,7 @@ async def test_the_newest_of_a_feed_that_is_behind(stage: Stage) -> None:
     stage.log.append(4, 5, 6, 7)
     subscriber, sink = await stage.connect(Newest(2))
     await stage.settled(subscriber)
-    await stage.hub.advance(RUN)
+    await stage.hub.advance([RUN])
     # More than was asked for, since the feed stood at 3; never less, and none twice.
     assert numbers(sink) == [4, 5, 6, 7]
 
@@ -208,7 +238,7 @@ async def test_a_viewer_who_is_late_finds_their_feed_let_go() -> None:
         sink = SinkOnPaper()
         stage.admit(opening, sink)
         assert stage.tail.watched == [RUN]
-        await stage.hub.advance(RUN)
+        await stage.hub.advance([RUN])
         assert numbers(sink) == [2]
 
 
@@ -242,7 +272,7 @@ async def test_a_key_that_becomes_something_else_ends_the_streams(stage: Stage) 
     stage.log.append(1)
     subscriber, sink = await stage.connect(Latest())
     stage.log.failure = NotAStream()
-    await stage.hub.advance(RUN)
+    await stage.hub.advance([RUN])
     assert subscriber.ending is Ending.NOT_A_STREAM
     assert sink.finished
     assert stage.hub.feed_count == 0
@@ -252,7 +282,7 @@ async def test_an_ended_run_is_not_watched_and_is_looked_at_anew(stage: Stage) -
     stage.log.append(1)
     await stage.connect(Latest())
     stage.log.append(2, final=True)
-    await stage.hub.advance(RUN)
+    await stage.hub.advance([RUN])
     assert stage.tail.watched == []
     assert (await stage.hub.open(RUN, Resume(at(2)))).over
     # It is the same id, but another run: the old end is not its.
@@ -268,10 +298,10 @@ async def test_an_advance_begins_after_it_was_asked_for(stage: Stage) -> None:
     stage.log.append(1)
     _, sink = await stage.connect(Latest())
     stage.log.held = asyncio.Event()
-    first = asyncio.create_task(stage.hub.advance(RUN))
+    first = asyncio.create_task(stage.hub.advance([RUN]))
     await asyncio.sleep(0)
     reads = stage.log.reads
-    others = [asyncio.create_task(stage.hub.advance(RUN)) for _ in range(10)]
+    others = [asyncio.create_task(stage.hub.advance([RUN])) for _ in range(10)]
     await asyncio.sleep(0)
     stage.log.append(2)
     stage.log.held.set()

@@ -247,7 +247,7 @@ def test_what_is_derived_from_settings(tmp_path: Path, monkeypatch: pytest.Monke
     assert settings.events.terminal_rule == TerminalRule("state", frozenset({"ok"}))
     assert settings.request_limits.page_events == 7
     assert settings.request_limits.wait_seconds == 8
-    assert settings.tail("redis://host").keys_per_connection == 9
+    assert settings.tail_settings("redis://host").keys_per_connection == 9
 
 
 def test_settings_cannot_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,9 +127,9 @@ class Stage:
         return subscriber, sink
 
     def pull_from_window(self, subscriber: Subscriber) -> None:
-        frames = self.feed.window.read(subscriber.position, 1 << 20)
-        assert frames is not None
-        subscriber.replay(frames)
+        batch = self.feed.window.read(subscriber.position, 1 << 20)
+        assert batch is not None
+        subscriber.replay(batch)
 
 
 def seen(sink: SinkOnPaper) -> list[Message]:
