@@ -16,7 +16,7 @@ from broker.commands.serve import run_serve
 from broker.commands.tail import run_tail
 from broker.logging import configure_logging
 from broker.redis.embedded import EmbeddedError
-from broker.server.run import AddressInUse
+from broker.server.listening import AddressInUse
 from broker.settings import Settings, SettingsError, load_settings
 
 __all__ = ["main"]

@@ -8,10 +8,13 @@ from pathlib import Path
 import structlog
 from starlette.routing import BaseRoute
 
-from broker.app import Edge, make_edge
+from broker.app import make_edge
+from broker.commands.failure import CommandFailed
 from broker.redis.connections import shown_url
 from broker.redis.embedded import run_embedded
+from broker.server.listening import bind, bind_for_workers, url_of
 from broker.server.run import new_event_loop, serve
+from broker.server.workers import WorkersFailed, supervise
 from broker.settings import Settings
 
 __all__ = ["redis_for", "run_edge", "run_serve"]
@@ -50,22 +53,46 @@ def run_edge(
     on_listening: Callable[[str], None],
 ) -> None:
     """Serves an edge until a signal comes."""
-    edge = make_edge(settings, url, routes, background)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(edge, settings, on_listening))
+    with contextlib.closing(bind(settings.host, settings.port)) as listener:
+        edge = make_edge(settings, url, routes, background)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(
+                serve(
+                    edge,
+                    listener,
+                    drain_seconds=settings.drain_seconds,
+                    on_listening=lambda: on_listening(url_of(listener, settings.host)),
+                )
+            )
 
 
 def run_serve(settings: Settings) -> None:
     """Runs the command."""
+    if settings.workers > 1:
+        _run_workers(settings)
+        return
     with redis_for(settings, settings.embedded_directory) as url:
         run_edge(settings, url, on_listening=lambda address: logger.info("listening", url=address))
 
 
-async def _serve(edge: Edge, settings: Settings, on_listening: Callable[[str], None]) -> None:
-    await serve(
-        edge,
-        host=settings.host,
-        port=settings.port,
-        drain_seconds=settings.drain_seconds,
-        on_listening=on_listening,
-    )
+def _run_workers(settings: Settings) -> None:
+    listeners = bind_for_workers(settings.host, settings.port, settings.workers)
+    address = url_of(listeners[0], settings.host)
+    with contextlib.ExitStack() as opened:
+        for listener in listeners:
+            opened.enter_context(listener)
+        url = opened.enter_context(redis_for(settings, settings.embedded_directory))
+        try:
+            # Not uvloop: it has nothing to do but to wait.
+            asyncio.run(
+                supervise(
+                    settings,
+                    url,
+                    listeners,
+                    on_listening=lambda: logger.info(
+                        "listening", url=address, workers=settings.workers
+                    ),
+                )
+            )
+        except WorkersFailed as failure:
+            raise CommandFailed(str(failure)) from failure

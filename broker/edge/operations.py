@@ -1,12 +1,14 @@
 """`/healthz`, `/readyz`, `/metrics`: for orchestrators, load balancers and Prometheus."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Protocol
 
 import orjson
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,20 +16,38 @@ from starlette.routing import Route
 from broker.engine.hub import Hub
 from broker.engine.log import LogUnavailable
 
-__all__ = ["operations_routes"]
+__all__ = ["Exposition", "Own", "operations_routes"]
 
 _PING_SECONDS: Final = 1.0
 
 
+class Exposition(Protocol):
+    """Where `/metrics` has its numbers from."""
+
+    async def collect(self) -> Iterable[Metric]:
+        """The metrics now."""
+
+
+class Own:
+    """Only those of this process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def collect(self) -> Iterable[Metric]:
+        """The metrics now."""
+        return self._registry.collect()
+
+
 def operations_routes(
-    hub: Hub, ping: Callable[[], Awaitable[None]], registry: CollectorRegistry
+    hub: Hub, ping: Callable[[], Awaitable[None]], exposition: Exposition
 ) -> list[Route]:
     """The routes.
 
     Args:
         hub: whose health it is.
         ping: asks Redis; raises `LogUnavailable`.
-        registry: the metrics to show.
+        exposition: the metrics to show.
     """
 
     async def healthz(request: Request) -> Response:
@@ -47,13 +67,24 @@ def operations_routes(
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"content-type": content_type})
+        collected = _Collected(await exposition.collect())
+        return Response(encode(collected), headers={"content-type": content_type})
 
     return [
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
     ]
+
+
+class _Collected(Collector):
+    """Metrics that were collected already, as encoders take them."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
 
 
 def _answer(status: int, state: str, detail: str) -> Response:

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Generator
-from typing import Final
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
 
 import structlog
 import uvicorn
@@ -18,7 +19,7 @@ import uvicorn
 from broker.app import Edge
 from broker.server.protocol import EdgeProtocol
 
-__all__ = ["AddressInUse", "new_event_loop", "serve"]
+__all__ = ["Leaver", "new_event_loop", "serve", "signals_to"]
 
 logger = structlog.get_logger("runcast.server")
 
@@ -27,31 +28,56 @@ _LAST_SECONDS: Final = 1
 """What uvicorn may take for connections that are still open after the drain."""
 
 
-class AddressInUse(RuntimeError):
-    """The address can't be listened on; the message says what to change."""
+class Leaver(Protocol):
+    """What can be told to leave."""
+
+    def leave(self, why: str) -> None:
+        """In order. Idempotent."""
+
+    def leave_at_once(self, why: str) -> None:
+        """Without waiting for anyone."""
+
+
+@contextlib.contextmanager
+def signals_to(leaver: Leaver) -> Iterator[None]:
+    """Passes signals on while the context lasts: the first leaves, the second leaves at once."""
+    loop = asyncio.get_running_loop()
+    seen = False
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal seen
+        if seen:
+            leaver.leave_at_once(number.name)
+        else:
+            seen = True
+            leaver.leave(number.name)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 async def serve(
     edge: Edge,
+    listener: socket.socket,
     *,
-    host: str,
-    port: int,
     drain_seconds: float,
-    on_listening: Callable[[str], None],
+    on_listening: Callable[[], None],
+    orders_to: Callable[[Leaver], AbstractContextManager[None]] = signals_to,
 ) -> None:
-    """Serves until a signal comes, then drains.
+    """Serves until it is told to leave, then drains.
 
     Args:
         edge: what is served.
-        host: the address.
-        port: its port; 0 takes a free one.
+        listener: a bound socket, which is closed at the end.
         drain_seconds: the time over which viewers are sent elsewhere.
-        on_listening: called with the server's URL once it accepts connections.
-
-    Raises:
-        AddressInUse: the address is taken, or not ours.
+        on_listening: called once it accepts connections.
+        orders_to: who tells it to leave.
     """
-    listener = _bind(host, port)
     config = uvicorn.Config(
         edge.app,
         http=EdgeProtocol,
@@ -62,11 +88,7 @@ async def serve(
         server_header=False,
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
-    server = _Server(config, edge, drain_seconds)
-    family = "[{}]" if listener.family is socket.AF_INET6 else "{}"
-    server.when_started = lambda: on_listening(
-        f"http://{family.format(host)}:{listener.getsockname()[1]}"
-    )
+    server = _Server(config, edge, drain_seconds, on_listening, orders_to)
     await server.serve(sockets=[listener])
 
 
@@ -79,60 +101,49 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise AddressInUse(
-            f"can't listen on {host}:{port} ({error.strerror or error}): choose another --port"
-        ) from error
-    return listener
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server with our signals and our order of leaving."""
 
-    when_started: Callable[[], None]
-
-    def __init__(self, config: uvicorn.Config, edge: Edge, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        edge: Edge,
+        drain_seconds: float,
+        on_listening: Callable[[], None],
+        orders_to: Callable[[Leaver], AbstractContextManager[None]],
+    ) -> None:
         super().__init__(config)
         self._edge = edge
         self._drain_seconds = drain_seconds
+        self._on_listening = on_listening
+        self._orders_to = orders_to
         self._leaving: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Takes the signals for the loop; unlike uvicorn's, does not raise them again at the end,
+        """Takes orders from elsewhere; unlike uvicorn's, does not raise signals again at the end,
         which would kill the process before its embedded server is stopped."""
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal, number)
-        try:
+        with self._orders_to(self):
             yield
-        finally:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
 
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self.should_exit:
-            logger.warning("second signal, leaving at once", signal=number.name)
-            self.force_exit = True
-            if self._leaving is not None:
-                self._leaving.cancel()
-        else:
-            logger.info("leaving", signal=number.name, viewers=self._edge.hub.subscriber_count)
+    def leave(self, why: str) -> None:
+        """Leaves in order. Idempotent."""
+        if not self.should_exit:
+            logger.info("leaving", why=why, viewers=self._edge.hub.subscriber_count)
             self.should_exit = True
+
+    def leave_at_once(self, why: str) -> None:
+        """Leaves without waiting for viewers."""
+        logger.warning("leaving at once", why=why)
+        self.should_exit = self.force_exit = True
+        if self._leaving is not None:
+            self._leaving.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Also says that the server listens."""
         await super().startup(sockets)
         if self.started:
-            self.when_started()
+            self._on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drains while connections are still accepted, and only then lets uvicorn close."""

@@ -13,7 +13,7 @@ import httpx
 
 from tests.support.waiting import eventually_sync
 
-__all__ = ["Edge"]
+__all__ = ["Edge", "is_running"]
 
 QUICK: Final[dict[str, Any]] = {
     "heartbeat_seconds": 1,
@@ -87,6 +87,12 @@ class Edge:
                     return sample.value
         return 0.0
 
+    def workers(self) -> dict[int, int]:
+        """The process ids of its workers, by their numbers; those started last."""
+        return {
+            line["number"]: line["pid"] for line in self.log() if line["event"] == "worker listens"
+        }
+
     def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = 10) -> int:
         """Asks it to leave; its exit code."""
         self.process.send_signal(number)
@@ -108,3 +114,13 @@ class Edge:
     def _listening(self) -> str:
         assert self.process.poll() is None, f"the edge ended:\n{self.raw_log()}"
         return next((line["url"] for line in self.log() if line["event"] == "listening"), "")
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that nobody has waited for has ended all the same."""
+    try:
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat")
+        return not Path("/proc/self").exists() or status.read_text().rpartition(")")[2][1] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
