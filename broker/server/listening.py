@@ -13,6 +13,9 @@ __all__ = ["AddressInUse", "bind", "bind_for_workers", "url_of"]
 _BALANCES: Final = sys.platform == "linux"
 """Whether the kernel spreads connections evenly over sockets that share a port. Elsewhere
 SO_REUSEPORT is there too, but the socket that came last takes nearly all."""
+_UNACKNOWLEDGED_MILLISECONDS: Final = 60_000
+"""How long sent bytes may stay unacknowledged before the kernel ends a connection: a client that
+vanished without a word would otherwise be kept for many minutes."""
 _BACKLOG: Final = 2048
 """Connections that wait to be accepted, as uvicorn has it."""
 
@@ -80,6 +83,11 @@ def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            # Connections inherit it (tcp(7)): one call here instead of one for each.
+            listener.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS
+            )
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)

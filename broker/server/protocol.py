@@ -8,12 +8,8 @@ Holds for the uvicorn versions that pyproject.toml allows; `tests/unit/test_prot
 contract, and fails loudly on one that differs.
 """
 
-import asyncio
-import socket
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -23,30 +19,11 @@ from broker.wire.problem import CONTENT_TYPE, BadHttp
 
 __all__ = ["EdgeProtocol"]
 
-_UNACKNOWLEDGED_MILLISECONDS: Final = 60_000
-"""How long sent bytes may stay unacknowledged before the kernel ends the connection: a client
-that vanished without a word would otherwise be kept for many minutes."""
-
 
 class EdgeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, with a way out."""
 
     _deaf = False
-
-    def connection_made(  # type: ignore[override]
-        self, transport: asyncio.Transport
-    ) -> None:
-        """Also has the kernel give up on vanished clients sooner."""
-        super().connection_made(transport)
-        connection = transport.get_extra_info("socket")
-        if (
-            sys.platform == "linux"
-            and connection is not None
-            and connection.family in (socket.AF_INET, socket.AF_INET6)
-        ):
-            connection.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS
-            )
 
     def on_message_begin(self) -> None:
         """Also puts the way to drop the connection into the request's scope."""

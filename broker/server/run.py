@@ -86,6 +86,8 @@ async def serve(
         access_log=False,
         log_config=None,
         server_header=False,
+        # Nobody asks for the client's address or scheme, so nobody need find out.
+        proxy_headers=False,
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
     server = _Server(config, edge, drain_seconds, on_listening, orders_to)

@@ -8,7 +8,6 @@ import asyncio
 import gc
 import inspect
 import socket
-import sys
 import tomllib
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -133,7 +132,7 @@ def test_the_installed_uvicorn_is_one_that_pyproject_allows() -> None:
 
 
 def test_the_protocol_has_what_ours_extends() -> None:
-    for name in ("connection_made", "on_message_begin", "on_url", "send_400_response"):
+    for name in ("on_message_begin", "on_headers_complete", "on_url", "send_400_response"):
         with contract(f"HttpToolsProtocol.{name}"):
             assert callable(getattr(HttpToolsProtocol, name))
             assert _parameters(getattr(EdgeProtocol, name)) == _parameters(
@@ -224,18 +223,6 @@ async def test_what_is_not_http_is_answered_by_us(
         assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
         assert b"content-type: application/problem+json" in head
         assert connected.transport.closed
-        connected.protocol.connection_lost(None)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
-async def test_the_kernel_gives_up_on_vanished_clients(connection: socket.socket) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await _answer(send)
-
-    with contract("connection_made() is given the transport, with its socket"):
-        connected = _Connection(app, connection)
-        timeout = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-        assert timeout == 60_000
         connected.protocol.connection_lost(None)
 
 
