@@ -135,8 +135,8 @@ class Settings(BaseSettings):
     )
     recent_bytes: Bytes = Field(
         32 << 20,
-        description="Pages of history read lately, kept for others who want the same; "
-        "all runs together.",
+        description="Pages of history kept for 10 s for others who want the same; all runs "
+        "together.",
     )
     page_events: Count = Field(1000, description="The most events read from Redis at once.")
     page_bytes: Bytes = Field(

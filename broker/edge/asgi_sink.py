@@ -9,13 +9,15 @@ from starlette.types import Receive, Scope, Send
 
 from broker.edge.connection import abort_of
 from broker.engine.cancelling import cancel
-from broker.engine.delivery import Joined
+from broker.engine.delivery import Joined, OneByOne
 
 __all__ = ["AsgiSink"]
 
 
 class AsgiSink:
     """A bounded queue before `send`; the bound is the subscriber's to keep."""
+
+    fan = OneByOne
 
     def __init__(self, scope: Scope) -> None:
         self.unsent_bytes = 0

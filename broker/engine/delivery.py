@@ -1,13 +1,13 @@
 """How frames leave the engine: the sink they go to, what a viewer wants, and joined batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from broker.wire.frame import Frame
 from broker.wire.ids import StreamId
 
-__all__ = ["Batch", "Joined", "Sink", "View", "chunk_of"]
+__all__ = ["Batch", "Fan", "Joined", "OneByOne", "Sink", "View", "chunk_of"]
 
 
 class Sink(Protocol):
@@ -36,6 +36,46 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Drops the connection at once."""
+
+    @property
+    def fan(self) -> Callable[[], "Fan"]:
+        """Makes a fan for sinks like this one; the same callable for all that fit into one."""
+
+
+class Fan(Protocol):
+    """Sinks of one kind that get the same batches."""
+
+    def add(self, sink: Any) -> None:
+        """Takes in a sink whose `fan` made this."""
+
+    def discard(self, sink: Any) -> None:
+        """Lets go of it, before its stream is ended."""
+
+    def send(self, joined: "Joined") -> Sequence[Sink]:
+        """Queues a batch at each of them, in whatever way is quickest for this kind.
+
+        Returns:
+            Those that have unsent bytes now.
+        """
+
+
+class OneByOne:
+    """A fan for sinks that know no quicker way."""
+
+    def __init__(self) -> None:
+        self._sinks: dict[Sink, None] = {}
+
+    def add(self, sink: Sink) -> None:
+        """Takes in a sink."""
+        self._sinks[sink] = None
+
+    def discard(self, sink: Sink) -> None:
+        """Lets go of it."""
+        self._sinks.pop(sink, None)
+
+    def send(self, joined: "Joined") -> Sequence[Sink]:
+        """Queues a batch at each."""
+        return [sink for sink in self._sinks if sink.send(joined)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Hub:
         self._opens: SingleFlight[RunId, Feed] = SingleFlight()
         self._advances: dict[RunId, FreshFlight] = {}
         self._feeds: dict[RunId, Feed] = {}
-        self._recent = RecentPages(limits.recent_bytes)
+        self._recent = RecentPages(limits.recent_bytes, limits.recent_seconds, clock)
         self._budget = WindowBudget(limits.windows_bytes)
         self._idle: dict[Feed, float] = {}
         self._subscribers: TimerWheel[Subscriber] = TimerWheel(_wheel_width(limits))
@@ -486,6 +486,7 @@ class Hub:
                 if subscriber in self._subscribers:
                     self._subscribers.put(subscriber, again)
             self._drop_idle(now)
+            self._recent.forget_old()
 
     def _look_at_use(self, feed: Feed) -> None:
         """To be called when someone came to a feed, or left it."""

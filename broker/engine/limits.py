@@ -14,6 +14,7 @@ class Limits:
     """Of all windows together."""
     recent_bytes: int = 32 << 20
     """Of all pages that were read lately together."""
+    recent_seconds: float = 10
     page_events: int = 1000
     page_bytes: int = 256 << 10
     first_page_events: int = 32

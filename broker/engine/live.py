@@ -5,10 +5,10 @@ So what is the same for all of a group is kept once here, and not once in each s
 was pushed, when, and where the group stands (a live subscriber's position is the feed's end).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from broker.engine.delivery import Batch
+from broker.engine.delivery import Batch, Fan, Sink
 from broker.engine.stats import Stats
 from broker.wire.ids import StreamId
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["Live", "LiveGroup"]
 
 Types = frozenset[str] | None
+Key = tuple[Types, Callable[[], Fan]]
 
 
 class LiveGroup:
-    """Live subscribers of one feed who want the same types."""
+    """Live subscribers of one feed who want the same types, on sinks of the same kind."""
 
-    __slots__ = ("bytes", "frames", "last", "members", "pushed_at", "types")
+    __slots__ = ("_fan", "bytes", "frames", "key", "last", "members", "pushed_at")
 
-    def __init__(self, types: Types) -> None:
-        self.types = types
-        self.members: set[Subscriber] = set()
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.members: dict[Sink, Subscriber] = {}
         self.frames = 0
         """Frames pushed so far, to whoever was a member then."""
         self.bytes = 0
@@ -35,10 +36,11 @@ class LiveGroup:
         """When something was pushed last, in seconds of the clock."""
         self.last: StreamId | None = None
         """The id of the last frame that was pushed."""
+        self._fan = key[1]()
 
     def push(self, batch: Batch, unsent_limit: int, now: float, stats: Stats) -> None:
         """Writes the batch to every member; who has too much unsent then, lags."""
-        joined = batch.joined(self.types)
+        joined = batch.joined(self.key[0])
         if not joined.frames:
             return
         self.frames += joined.frames
@@ -47,9 +49,19 @@ class LiveGroup:
         self.pushed_at = now
         stats.frames_delivered += joined.frames * len(self.members)
         stats.bytes_delivered += joined.size * len(self.members)
-        slow = [member for member in self.members if member.sink.send(joined) > unsent_limit]
-        for member in slow:
-            member.lag()
+        for sink in self._fan.send(joined):
+            if sink.unsent_bytes > unsent_limit:
+                self.members[sink].lag()
+
+    def join(self, subscriber: "Subscriber") -> None:
+        """Takes in a member."""
+        self.members[subscriber.sink] = subscriber
+        self._fan.add(subscriber.sink)
+
+    def leave(self, subscriber: "Subscriber") -> None:
+        """Lets go of it."""
+        del self.members[subscriber.sink]
+        self._fan.discard(subscriber.sink)
 
 
 class Live:
@@ -58,14 +70,14 @@ class Live:
     __slots__ = ("_groups",)
 
     def __init__(self) -> None:
-        self._groups: dict[Types, LiveGroup] = {}
+        self._groups: dict[Key, LiveGroup] = {}
 
     def __len__(self) -> int:
         return sum(len(group.members) for group in self._groups.values())
 
     def __iter__(self) -> Iterator["Subscriber"]:
         for group in self._groups.values():
-            yield from group.members
+            yield from group.members.values()
 
     @property
     def groups(self) -> list[LiveGroup]:
@@ -74,14 +86,15 @@ class Live:
 
     def join(self, subscriber: "Subscriber", types: Types) -> LiveGroup:
         """Puts the subscriber into its group."""
-        group = self._groups.get(types)
+        key = (types, subscriber.sink.fan)
+        group = self._groups.get(key)
         if group is None:
-            group = self._groups[types] = LiveGroup(types)
-        group.members.add(subscriber)
+            group = self._groups[key] = LiveGroup(key)
+        group.join(subscriber)
         return group
 
     def leave(self, subscriber: "Subscriber", group: LiveGroup) -> None:
         """Takes it out; an empty group is let go, since any viewer may ask for new types."""
-        group.members.discard(subscriber)
-        if not group.members and self._groups.get(group.types) is group:
-            del self._groups[group.types]
+        group.leave(subscriber)
+        if not group.members and self._groups.get(group.key) is group:
+            del self._groups[group.key]

@@ -7,12 +7,14 @@ for every viewer.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from uvicorn.server import ServerState
 
 from broker.edge.connection import Listener
-from broker.engine.delivery import Joined, chunk_of
+from broker.engine.delivery import Fan, Joined, OneByOne, chunk_of
+from broker.server.descriptor_fan import DescriptorFan
 
 __all__ = ["DetachedConnection"]
 
@@ -35,6 +37,9 @@ class DetachedConnection(asyncio.Protocol):
         "_queued",
         "_state",
         "_transport",
+        "descriptor",
+        "joined_fan",
+        "ready",
     )
 
     def __init__(
@@ -62,6 +67,9 @@ class DetachedConnection(asyncio.Protocol):
         # the two, and only then, there is something unsent.
         transport.set_write_buffer_limits(0)
         self._paused = transport.get_write_buffer_size() > 0
+        self.descriptor = _descriptor_of(transport)
+        self.ready = False
+        self.joined_fan: DescriptorFan | None = None
         state.connections.add(self)  # type: ignore[arg-type]
 
     def attach(self, listener: Listener) -> None:
@@ -74,9 +82,15 @@ class DetachedConnection(asyncio.Protocol):
         if held is None:
             return
         self._open = True
-        self._put(b"".join(held))
+        self.put(b"".join(held))
+        self._look_at_readiness()
 
     # ---- the sink
+
+    @property
+    def fan(self) -> Callable[[], Fan]:
+        """How many like this one are written to."""
+        return DescriptorFan if self._chunked and self.descriptor >= 0 else OneByOne
 
     @property
     def unsent_bytes(self) -> int:
@@ -90,61 +104,64 @@ class DetachedConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Writes whole frames."""
-        self._put(chunk_of(data) if self._chunked else data)
+        self.put(chunk_of(data) if self._chunked else data)
 
     def send(self, joined: Joined) -> int:
         """Writes a batch."""
-        data = joined.chunk if self._chunked else joined.data
-        if not self._open:
-            self._put(data)
-            return 0
-        # Written out here for speed: this is what happens a thousand times for an event.
-        self._transport.write(data)
-        return self._queue(data) if self._paused else 0
+        self.put(joined.chunk if self._chunked else joined.data)
+        return self.unsent_bytes
 
     def finish(self) -> None:
         """Ends the response; the transport closes once all is taken."""
         if self._chunked:
-            self._put(_LAST_CHUNK)
+            self.put(_LAST_CHUNK)
         self.release()
-        self._open = False
+        self._shut()
         self._transport.close()
 
     def abort(self) -> None:
         """Resets the connection."""
-        self._held = None
-        self._open = False
+        self._shut()
         self._transport.abort()
 
-    def _put(self, data: bytes) -> None:
+    def put(self, data: bytes | memoryview) -> None:
+        """Writes bytes as they are."""
         if self._held is not None:
-            self._held.append(data)
+            self._held.append(bytes(data))
         elif self._open:
             self._transport.write(data)
             if self._paused:
-                self._queue(data)
+                self._queued += len(data)
 
-    def _queue(self, data: bytes) -> int:
-        """Counts what was written while something was unsent; returns what is unsent now."""
-        self._queued += len(data)
-        return self._transport.get_write_buffer_size()
+    def _shut(self) -> None:
+        """From here on nothing is written."""
+        self._held = None
+        self._open = False
+        self._look_at_readiness()
+
+    def _look_at_readiness(self) -> None:
+        self.ready = self._open and not self._paused
+        if self.joined_fan is not None:
+            self.joined_fan.changed(self)
 
     # ---- the protocol
 
     def pause_writing(self) -> None:
         """The kernel did not take all."""
         self._paused = True
+        self._look_at_readiness()
 
     def resume_writing(self) -> None:
         """The kernel has taken all."""
         self._paused = False
+        self._look_at_readiness()
         if self._listener is not None:
             self._listener.drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
-        self._held = None
-        self._open = self._paused = False
+        self._paused = False
+        self._shut()
         self._state.connections.discard(self)
         listener, self._listener = self._listener, None
         if listener is not None:
@@ -153,3 +170,12 @@ class DetachedConnection(asyncio.Protocol):
     def shutdown(self) -> None:
         """The server leaves, and waits for its connections no longer."""
         self.abort()
+
+
+def _descriptor_of(transport: asyncio.Transport) -> int:
+    """The socket's descriptor, if what is written to it is what the client gets; else -1."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or transport.get_extra_info("sslcontext") is not None:
+        return -1
+    descriptor: int = connection.fileno()
+    return descriptor

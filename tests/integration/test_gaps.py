@@ -81,8 +81,11 @@ async def test_deleted_entries(edge: Edge, client: Redis, run_id: str) -> None:
     # The viewer had it; what follows is whole.
     viewer = await replayed(edge, run_id, "2-5")
     assert (viewer.ids, viewer.gaps) == (["3-5", "4-5"], [])
-    await client.xdel(key_of(run_id), "3-5")
-    viewer = await replayed(edge, run_id, "2-5")
+    # And here one is gone that they have not had.
+    other = f"{run_id}-other"
+    await fill(client, other, 1, 2, 3, 4)
+    await client.xdel(key_of(other), "2-5", "3-5")
+    viewer = await replayed(edge, other, "2-5")
     assert viewer.gaps == [gap("2-5", "4-5", "unknown")]
 
 

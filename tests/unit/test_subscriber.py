@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from broker.engine.delivery import Joined, View
+from broker.engine.delivery import Joined, OneByOne, View
 from broker.engine.ending import Ending
 from broker.engine.feed import Feed
 from broker.engine.limits import Limits
@@ -45,9 +45,11 @@ def page(
     return Page(after, after if start is None else start, tuple(events), said, more)
 
 
-@dataclass
+@dataclass(eq=False)
 class SinkOnPaper:
     """A sink whose client takes everything at once, until it is told to stop."""
+
+    fan = OneByOne
 
     stuck: bool = False
     written: bytearray = field(default_factory=bytearray)
