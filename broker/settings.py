@@ -138,7 +138,11 @@ class Settings(BaseSettings):
         description="Pages of history kept for 10 s for others who want the same; all runs "
         "together.",
     )
-    page_events: Count = Field(1000, description="The most events read from Redis at once.")
+    page_events: Count = Field(
+        100,
+        description="The most events read from Redis at once; with more, a long replay delays "
+        "other runs.",
+    )
     page_bytes: Bytes = Field(
         256 << 10, description="Bytes aimed at per read, by the mean size of the run's events."
     )

@@ -15,7 +15,8 @@ class Limits:
     recent_bytes: int = 32 << 20
     """Of all pages that were read lately together."""
     recent_seconds: float = 10
-    page_events: int = 1000
+    page_events: int = 100
+    """Few, since other runs wait while a page is being decoded: some 10 µs for each event."""
     page_bytes: int = 256 << 10
     first_page_events: int = 32
     """Of a run whose events' size is not known yet."""

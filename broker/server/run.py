@@ -7,6 +7,7 @@ second signal leaves at once.
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +25,8 @@ __all__ = ["Leaver", "new_event_loop", "serve", "signals_to"]
 logger = structlog.get_logger("runcast.server")
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_GARBAGE_THRESHOLDS: Final = (20_000, 50, 100)
+"""New objects before a look at the youngest; such looks before one at the older; and so on."""
 _LAST_SECONDS: Final = 1
 """What uvicorn may take for connections that are still open after the drain."""
 
@@ -145,6 +148,7 @@ class _Server(uvicorn.Server):
         """Also says that the server listens."""
         await super().startup(sockets)
         if self.started:
+            _calm_garbage_collector()
             self._on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -156,3 +160,14 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._leaving
         await super().shutdown(sockets)
+
+
+def _calm_garbage_collector() -> None:
+    """Has it look less often, and never at what the process began with.
+
+    Events are made by the ten thousand and die by reference count; looking for cycles among them
+    stopped the loop for tens of milliseconds at a time during a long replay (docs/performance.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
