@@ -70,7 +70,7 @@ SCENARIO: Final = Scenario(
         "one run at a steady rate, all on one machine."
     ),
     measure=measure,
-    full=Parameters(viewers=(1, 10, 100, 1000), events_per_second=50, data_bytes=200, seconds=6),
+    full=Parameters(viewers=(1, 10, 100, 1000), events_per_second=50, data_bytes=200, seconds=4),
     quick=Parameters(viewers=(1, 10, 100), events_per_second=50, data_bytes=200, seconds=1),
     quantities=(
         Quantity("p99_ms", "p99", "ms", 2),

@@ -106,7 +106,7 @@ SCENARIO: Final = Scenario(
         "each of few or many runs and events to runs at random."
     ),
     measure=measure,
-    full=Parameters(runs=(100, 10_000), events_per_second=(1000, 5000), data_bytes=200, seconds=6),
+    full=Parameters(runs=(100, 10_000), events_per_second=(1000, 5000), data_bytes=200, seconds=3),
     quick=Parameters(runs=(100, 1000), events_per_second=(1000,), data_bytes=200, seconds=2),
     quantities=(
         Quantity("redis_us_per_event", "Redis CPU per event", "µs"),

@@ -99,8 +99,8 @@ SCENARIO: Final = Scenario(
         stalled=100,
         events_per_second=50,
         data_bytes=4000,
-        seconds_before=6,
-        seconds_stalled=24,
+        seconds_before=4,
+        seconds_stalled=20,
     ),
     quick=Parameters(
         viewers=100,
