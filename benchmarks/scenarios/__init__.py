@@ -8,6 +8,7 @@ from benchmarks.scenarios import (
     idle_memory,
     latency,
     many_runs,
+    neighbours,
     replay,
     slow_viewers,
     storm,
@@ -27,4 +28,5 @@ SCENARIOS: Final[tuple[Scenario[Any], ...]] = (
     storm.SCENARIO,
     slow_viewers.SCENARIO,
     replay.SCENARIO,
+    neighbours.SCENARIO,
 )

@@ -52,8 +52,14 @@ class Follower(Protocol):
     def position(self, run_id: RunId) -> StreamId | None:
         """Where the run's feed stands; `None` if it need not be watched."""
 
-    async def advance(self, run_ids: Sequence[RunId]) -> None:
-        """Takes what is new in these runs, with the proof that nothing before it was skipped."""
+    async def advance(self, run_ids: Sequence[RunId]) -> Sequence[RunId]:
+        """Takes what is new in these runs, with the proof that nothing before it was skipped.
+
+        A page of each at most, so that a run with much news does not keep the others waiting.
+
+        Returns:
+            Those that have more.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +239,7 @@ class Hub:
         Returns:
             Whether it has moved.
         """
+        feed = self._present(feed)
         moved = asyncio.Event()
         feed.listeners.add(moved.set)
         self._look_at_use(feed)
@@ -294,28 +301,32 @@ class Hub:
         feed = self._feeds.get(run_id)
         return None if feed is None or feed.final is not None else feed.end
 
-    async def advance(self, run_ids: Sequence[RunId]) -> None:
-        """Takes what is new in these runs, with the proof that nothing before it was skipped.
+    async def advance(self, run_ids: Sequence[RunId]) -> Sequence[RunId]:
+        """See `Follower.advance`.
 
         Raises:
             LogUnavailable: Redis can't be read now; positions stand where it can't.
         """
-        if len(run_ids) == 1:
-            await self._advance_alone(run_ids[0])
-            return
         alone: list[RunId] = []
-        for start in range(0, len(run_ids), _RUNS_PER_READ):
-            alone += await self._advance_together(run_ids[start : start + _RUNS_PER_READ])
+        if len(run_ids) == 1:
+            alone += run_ids
+        else:
+            for start in range(0, len(run_ids), _RUNS_PER_READ):
+                alone += await self._advance_together(run_ids[start : start + _RUNS_PER_READ])
         slots = asyncio.Semaphore(_ADVANCES)
 
-        async def advance(run_id: RunId) -> None:
+        async def has_more(run_id: RunId) -> bool:
             async with slots:
-                await self._advance_alone(run_id)
+                feed = self._feeds.get(run_id)
+                return feed is not None and not await self._advance_page(feed)
 
-        outcomes = await asyncio.gather(*map(advance, alone), return_exceptions=True)
+        if len(alone) == 1:
+            return alone if await has_more(alone[0]) else []
+        outcomes = await asyncio.gather(*map(has_more, alone), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        return [run_id for run_id, more in zip(alone, outcomes, strict=True) if more]
 
     # ---- inside
 
@@ -374,25 +385,28 @@ class Hub:
                 rest.append(run_id)
         return rest
 
-    async def _advance_alone(self, run_id: RunId) -> None:
-        feed = self._feeds.get(run_id)
-        if feed is None or feed.final is not None:
-            return
-        flight = self._advances.setdefault(run_id, FreshFlight())
-        await flight.do(lambda: self._advance(feed))
+    async def _advance_page(self, feed: Feed) -> bool:
+        """Reads a page and has the feed take it; whether that is all there was then."""
+        if feed.final is not None:
+            return True
+        try:
+            page = await self._reader.read(feed.run_id, feed.end)
+        except NotAStream:
+            for subscriber in list(feed.subscribers):
+                subscriber.end(Ending.NOT_A_STREAM)
+            self._drop(feed)
+            feed.notify()
+            return True
+        return self._apply(feed, page, self._clock(), self._wall_ms())
 
-    async def _advance(self, feed: Feed) -> None:
-        while True:
-            try:
-                page = await self._reader.read(feed.run_id, feed.end)
-            except NotAStream:
-                for subscriber in list(feed.subscribers):
-                    subscriber.end(Ending.NOT_A_STREAM)
-                self._drop(feed)
-                feed.notify()
-                return
-            if self._apply(feed, page, self._clock(), self._wall_ms()):
-                return
+    async def _advance_fully(self, feed: Feed) -> None:
+        """Brings the feed to where the stream was when this was called, or further."""
+
+        async def advance() -> None:
+            while not await self._advance_page(feed):
+                pass
+
+        await self._advances.setdefault(feed.run_id, FreshFlight()).do(advance)
 
     def _apply(self, feed: Feed, page: Page, now: float, wall_ms: float) -> bool:
         """Has the feed take the page; whether it has all there was when the page was read."""
@@ -463,7 +477,7 @@ class Hub:
             return
         # The stream is not what the feed takes it for, or the feed is behind (the viewer may come
         # from a faster edge): the feed looks first, then the viewer is placed.
-        await self._advance_alone(feed.run_id)
+        await self._advance_fully(feed)
         if page.gap is None and subscriber.position == position > feed.end:
             subscriber.rewind()
         else:

@@ -115,7 +115,7 @@ class AutoTail:
             await self._choose()
             if self.strategy != before:
                 logger.warning(
-                    "tail changed: redis' notify-keyspace-events did",
+                    "tail changed: redis' notify-keyspace-events did, or our rights",
                     runs=len(self._runs),
                     before=before,
                     now=self.strategy,
@@ -127,7 +127,7 @@ class AutoTail:
             on = await see_to_notifications(
                 self._control, may_turn_on=self._settings.enable_notifications
             )
-            self._use(self._notify if on else self._block)
+            self._use(self._notify if on and not self._notify.refused else self._block)
 
     def _use(self, tail: BlockTail | NotifyTail) -> None:
         if tail is self._used:

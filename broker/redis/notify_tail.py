@@ -12,7 +12,7 @@ the server, the sweep is all that is left; it is then a quick one.
 import asyncio
 import math
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from broker.engine.backoff import backoff_seconds
 from broker.engine.cancelling import cancel
@@ -87,6 +87,8 @@ class NotifyTail:
         self._something_changed = asyncio.Event()
         self._answered = asyncio.Event()
         self._blind = False
+        self.refused = False
+        """Whether the server did not let us subscribe."""
         # Set when the sweep is not to wait out an interval that was chosen before.
         self._hurry = asyncio.Event()
         self._connected = False
@@ -170,6 +172,8 @@ class NotifyTail:
                         # It is subscribed to things: nobody else could use it.
                         await connection.disconnect(nowait=True)
                         await client.connection_pool.release(connection)
+                except NoPermissionError as error:
+                    await self._refuse(error)
                 except (LogUnavailable, RedisError, OSError, TimeoutError) as error:
                     failures += 1
                     if failures == 1:
@@ -178,6 +182,20 @@ class NotifyTail:
                             "tail interrupted", runs=len(self._run_of), error=describe(error)
                         )
                     await asyncio.sleep(self._backoff(failures))
+
+    async def _refuse(self, error: NoPermissionError) -> None:
+        """Goes on without a subscription, which may be permitted later."""
+        if not self.refused:
+            self.refused = True
+            logger.warning(
+                "redis does not let us subscribe: events are found by looking at every run, "
+                "which is slow and costly; permit it, or set tail to block",
+                error=describe(error),
+                interval_seconds=_BLIND_SWEEP_SECONDS,
+            )
+        with suppress(LogUnavailable):
+            await self._look_at(list(self._channel_of))
+        await asyncio.sleep(_BLIND_SWEEP_SECONDS)
 
     async def _follow(self, connection: AbstractConnection) -> None:
         """Subscribes, listens and tells, until the connection fails."""
@@ -236,7 +254,6 @@ class NotifyTail:
                 self._subscribed.difference_update(dropped)
 
     async def _advance(self) -> None:
-        assert self._follower is not None
         while not self._closed:
             await self._something_changed.wait()
             self._something_changed.clear()
@@ -247,7 +264,15 @@ class NotifyTail:
                 for run_id in run_ids:
                     del self._changed[run_id]
                 self.stats.wakeups += 1
-                await self._follower.advance(run_ids)
+                await self._look_at(run_ids)
+
+    async def _look_at(self, run_ids: Sequence[RunId]) -> None:
+        assert self._follower is not None
+        for run_id in await self._follower.advance(run_ids):
+            if run_id in self._channel_of:
+                # After all that were named meanwhile.
+                self._changed[run_id] = None
+                self._something_changed.set()
 
     async def _probe(self, connection: AbstractConnection) -> None:
         while True:
@@ -278,7 +303,6 @@ class NotifyTail:
         self._blind = blind
 
     async def _sweep(self) -> None:
-        assert self._follower is not None
         while not self._closed:
             self._hurry.clear()
             run_ids = list(self._channel_of)
@@ -291,7 +315,7 @@ class NotifyTail:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._sweep_seconds / max(1, len(groups))):
                         await self._hurry.wait()
-                await self._follower.advance(group)
+                await self._look_at(group)
 
     @property
     def _sweep_seconds(self) -> float:

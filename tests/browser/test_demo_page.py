@@ -62,10 +62,13 @@ class _Demo:
         return self._log.read_text()
 
     def close(self) -> None:
-        """Ends it if it still runs."""
-        if self.process.poll() is None:
+        """Ends it if it still runs, with the Valkey that it runs itself."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
             self.process.kill()
-        self.process.wait()
+            self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
 

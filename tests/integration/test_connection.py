@@ -89,6 +89,16 @@ async def test_a_client_of_http_1_0(edge: Edge, client: Redis, run_id: str) -> N
     assert not decoder.mid_frame
 
 
+async def test_a_client_that_closes_its_sending_side_is_gone(edge: Edge, run_id: str) -> None:
+    """It can't be told from one that has closed altogether, until much is lost on it."""
+    async with connected(edge) as (reader, writer):
+        writer.write(get(run_id))
+        await reader.readuntil(b"caught-up")
+        writer.write_eof()
+        await reader.read()
+        await eventually(lambda: edge.metric("runcast_subscribers") == 0)
+
+
 async def test_connections_are_counted_until_they_are_gone(
     edge: Edge, client: Redis, run_id: str
 ) -> None:

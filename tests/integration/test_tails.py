@@ -194,6 +194,29 @@ async def test_auto_without_the_right_to_ask(
         await arrives(admin, run_id, viewer)
 
 
+@pytest.mark.parametrize("tail", ["auto", "notify"])
+async def test_without_the_right_to_subscribe(
+    start_edge: Callable[..., Edge],
+    own_redis: RedisProcess,
+    admin: Redis,
+    run_id: str,
+    tail: str,
+) -> None:
+    await admin.acl_setuser(
+        "edge", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"]
+    )
+    url = own_redis.url.replace("://", "://edge:secret@")
+    edge = start_edge(url, tail=tail, **SLOW_SWEEP)
+    async with watch(edge.events_url(run_id)) as viewer:
+        await viewer.until_caught_up()
+        await arrives(admin, run_id, viewer)
+        await eventually(lambda: "does not let us subscribe" in edge.raw_log())
+        if tail == "auto":
+            await eventually(lambda: strategy_of(edge) == "block")
+        await arrives(admin, run_id, viewer)
+    assert not edge.traces()
+
+
 async def test_a_run_that_is_no_stream_does_not_hold_up_others(
     start_edge: Callable[..., Edge], own_redis: RedisProcess, admin: Redis, run_id: str
 ) -> None:
