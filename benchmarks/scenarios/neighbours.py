@@ -95,6 +95,7 @@ SCENARIO: Final = Scenario(
         "history of another run, again and again."
     ),
     measure=measure,
+    case_title="another run",
     full=Parameters(viewers=100, events_per_second=50, history=100_000, data_bytes=200, seconds=4),
     quick=Parameters(viewers=20, events_per_second=50, history=20_000, data_bytes=200, seconds=2),
     quantities=(
