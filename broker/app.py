@@ -19,7 +19,8 @@ from broker.engine.log import LogUnavailable
 from broker.engine.stats import Stats
 from broker.metrics import make_registry
 from broker.redis.auto_tail import make_tail
-from broker.redis.connections import connect
+from broker.redis.connections import CONTROL_CONNECTIONS, connect
+from broker.redis.link import Links
 from broker.redis.streams import RedisLog
 from broker.redis.tail import RedisTail
 from broker.settings import Settings
@@ -54,9 +55,14 @@ def make_edge(
     client = connect(
         redis_url,
         timeout_seconds=settings.redis_timeout_seconds,
-        connections=settings.redis_connections,
+        connections=CONTROL_CONNECTIONS,
     )
-    log = RedisLog(client, settings.keys, settings.events)
+    links = Links(
+        client,
+        count=settings.redis_connections,
+        timeout_seconds=settings.redis_timeout_seconds,
+    )
+    log = RedisLog(links, settings.keys, settings.events)
     tail = make_tail(settings.tail_settings(redis_url), settings.keys, client, random.Random())
     hub = Hub(
         log,
@@ -81,7 +87,7 @@ def make_edge(
             *routes,
         ],
         exception_handlers=dict(EXCEPTION_HANDLERS),
-        lifespan=lambda app: _lifespan(client, log, hub, tail, background),
+        lifespan=lambda app: _lifespan(client, links, log, hub, tail, background),
     )
     return Edge(app, hub)
 
@@ -89,6 +95,7 @@ def make_edge(
 @asynccontextmanager
 async def _lifespan(
     client: Redis,
+    links: Links,
     log: RedisLog,
     hub: Hub,
     tail: RedisTail,
@@ -97,6 +104,7 @@ async def _lifespan(
     """Opened in this order; closed in the reverse one: background, streams, tail, Redis."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(client.aclose)
+        stack.push_async_callback(links.aclose)
         with suppress(LogUnavailable):
             # Not a reason not to start, since it may come; but the log says so now.
             await log.ping()

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     )
     redis_timeout_seconds: Seconds = Field(5, description="The longest wait for Redis' answer.")
     redis_connections: Count = Field(
-        16, description="Connections for reads, shared by all viewers; the tail has its own."
+        4, description="Connections for reads, shared by all viewers; the tail has its own."
     )
     embedded_directory: Path = Field(
         Path(platformdirs.user_data_dir("runcast")) / "valkey",
@@ -151,8 +151,7 @@ class Settings(BaseSettings):
     )
     replay_concurrency: Count = Field(
         8,
-        description="Replay reads on Redis at a time; fewer than redis_connections, "
-        "or replays hold up the tail.",
+        description="Replay reads on Redis at a time.",
     )
     detach: bool = Field(
         True,

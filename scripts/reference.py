@@ -19,6 +19,7 @@ from broker.engine.stats import Stats
 from broker.metrics import EdgeCollector
 from broker.redis.auto_tail import make_tail
 from broker.redis.connections import connect
+from broker.redis.link import Links
 from broker.redis.streams import KeyTemplate, RedisLog
 from broker.redis.tail import TailSettings
 from broker.settings import Settings
@@ -88,7 +89,7 @@ def _meaning(field: FieldInfo) -> str:
 def _families() -> Iterator[Metric]:
     client = connect(_NOWHERE, timeout_seconds=1, connections=1)
     keys = KeyTemplate("run:{run_id}")
-    log = RedisLog(client, keys, EventFormat())
+    log = RedisLog(Links(client, count=1, timeout_seconds=1), keys, EventFormat())
     log.errors["ConnectionError"] = 0
     tail = make_tail(TailSettings(_NOWHERE), keys, client, random.Random())
     hub = Hub(

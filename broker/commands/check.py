@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from broker.commands.redis_in_use import NO_REDIS, START_OR_GIVE_ONE, redis_in_use
-from broker.redis.connections import connect, shown_url
+from broker.redis.connections import CONTROL_CONNECTIONS, connect, shown_url
 from broker.redis.inspection import Finding, Level, inspect
 from broker.settings import CONFIG_FILE, Settings, SettingsError, load_settings
 
@@ -62,7 +62,7 @@ async def _inspect(settings: Settings, url: str) -> list[Finding]:
         return await inspect(
             client,
             settings.keys,
-            connections=settings.redis_connections + _TAIL_CONNECTIONS,
+            connections=settings.redis_connections + CONTROL_CONNECTIONS + _TAIL_CONNECTIONS,
         )
 
 

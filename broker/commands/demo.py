@@ -12,6 +12,7 @@ from broker.commands.serve import redis_for, run_edge
 from broker.demo.agent import Agent
 from broker.demo.page import demo_routes
 from broker.redis.connections import connect, shown_url
+from broker.redis.link import Links
 from broker.redis.publisher import Publisher
 from broker.redis.streams import RedisLog
 from broker.settings import Settings, SettingsError
@@ -38,7 +39,8 @@ def run_demo(settings: Settings) -> None:
     )
     with redis_for(settings, directory=None) as url:
         client = connect(url, timeout_seconds=settings.redis_timeout_seconds, connections=1)
-        agent = _agent(client, settings)
+        links = Links(client, count=1, timeout_seconds=settings.redis_timeout_seconds)
+        agent = _agent(client, links, settings)
         run_edge(
             settings,
             url,
@@ -48,12 +50,13 @@ def run_demo(settings: Settings) -> None:
                 keys=settings.keys,
                 events=settings.events,
             ),
-            background=_at_work(agent, client),
+            background=_at_work(agent, client, links),
             on_listening=lambda address: _greet(address, agent),
         )
 
 
-def _agent(client: Redis, settings: Settings) -> Agent:
+def _agent(client: Redis, links: Links, settings: Settings) -> Agent:
+    log = RedisLog(links, settings.keys, settings.events)
     publisher = Publisher(
         client,
         settings.keys,
@@ -61,13 +64,12 @@ def _agent(client: Redis, settings: Settings) -> Agent:
         retention_seconds=_INDEX_KEPT_SECONDS,
         retention_after_end_seconds=_ENDED_KEPT_SECONDS,
     )
-    log = RedisLog(client, settings.keys, settings.events)
     return Agent(publisher, log, random_source=Random())
 
 
 @contextlib.asynccontextmanager
-async def _at_work(agent: Agent, client: Redis) -> AsyncIterator[None]:
-    async with contextlib.aclosing(client), agent.at_work():
+async def _at_work(agent: Agent, client: Redis, links: Links) -> AsyncIterator[None]:
+    async with contextlib.aclosing(client), contextlib.aclosing(links), agent.at_work():
         yield
 
 

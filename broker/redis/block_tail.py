@@ -13,7 +13,8 @@ also looks at each of its runs in turn, slowly (the sweep), and after each inter
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -26,6 +27,7 @@ from broker.engine.cancelling import cancel
 from broker.engine.hub import Follower
 from broker.engine.log import LogUnavailable
 from broker.redis.connections import command, connect, describe
+from broker.redis.link import Link
 from broker.redis.streams import KeyTemplate
 from broker.redis.tail import ANSWER_MARGIN_SECONDS, TailSettings, TailStats
 from broker.wire.ids import RunId
@@ -194,13 +196,13 @@ class _Group:
         failures = 0
         while not self._closed:
             try:
-                async with self._client() as client:
-                    unblock_id = await command(client, "CLIENT ID")
+                async with self._link() as link:
+                    unblock_id = await link.ask("CLIENT", "ID", timeout=ANSWER_MARGIN_SECONDS)
                     if failures:
                         self._stats.reconnects += 1
                         logger.info("tail resumed", runs=len(self._runs), attempts=failures)
                         failures = 0
-                    await self._follow(client, unblock_id)
+                    await self._follow(link, unblock_id)
             except (LogUnavailable, RedisError, OSError, TimeoutError) as error:
                 failures += 1
                 if failures == 1:
@@ -208,19 +210,18 @@ class _Group:
                     logger.warning("tail interrupted", runs=len(self._runs), error=describe(error))
                 await asyncio.sleep(self._backoff(failures))
 
-    def _client(self) -> Redis:
-        return connect(
-            self._settings.url,
-            timeout_seconds=self._settings.block_seconds + ANSWER_MARGIN_SECONDS,
-            connections=1,
-        )
+    @asynccontextmanager
+    async def _link(self) -> AsyncIterator[Link]:
+        client = connect(self._settings.url, timeout_seconds=ANSWER_MARGIN_SECONDS, connections=1)
+        async with client, aclosing(await Link.open(client)) as link:
+            yield link
 
-    async def _follow(self, client: Redis, unblock_id: int) -> None:
+    async def _follow(self, link: Link, unblock_id: int) -> None:
         """Waits and tells, until the connection fails or the group is closed."""
         # Whatever happened while nobody looked: every position is proven anew.
         await self._follower.advance(list(self._runs))
         tasks = [
-            asyncio.create_task(self._wait(client), name="tail wait"),
+            asyncio.create_task(self._wait(link), name="tail wait"),
             asyncio.create_task(self._unblock(unblock_id), name="tail unblock"),
             asyncio.create_task(self._sweep(), name="tail sweep"),
         ]
@@ -231,7 +232,7 @@ class _Group:
         finally:
             await cancel(tasks)
 
-    async def _wait(self, client: Redis) -> None:
+    async def _wait(self, link: Link) -> None:
         while not self._closed:
             version = self._wanted
             positions = {
@@ -246,23 +247,22 @@ class _Group:
                 continue
             runs = {self._keys.key(run_id).encode(): run_id for run_id in positions}
             self._blocked_on = version
-            answer = await self._xread(client, list(runs), list(positions.values()))
+            answer = await self._xread(link, list(runs), list(positions.values()))
             woken = [runs[key] for key, _ in answer]
             if woken:
                 self._stats.wakeups += 1
                 await self._follower.advance(woken)
 
     async def _xread(
-        self, client: Redis, keys: list[bytes], positions: Iterable[object]
+        self, link: Link, keys: list[bytes], positions: Iterable[object]
     ) -> list[tuple[bytes, Any]]:
         milliseconds = round(self._settings.block_seconds * 1000)
         try:
-            answer = await command(
-                client,
-                "XREAD",
-                *("COUNT", 1, "BLOCK", milliseconds, "STREAMS"),
+            answer = await link.ask(
+                *("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS"),
                 *keys,
                 *(str(position) for position in positions),
+                timeout=self._settings.block_seconds + ANSWER_MARGIN_SECONDS,
             )
         except ResponseError as error:
             if not str(error).startswith("WRONGTYPE"):

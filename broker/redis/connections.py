@@ -15,15 +15,18 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 __all__ = [
+    "CONTROL_CONNECTIONS",
     "RedisUrlError",
     "check_url",
     "command",
     "connect",
     "describe",
-    "lend_connection",
+    "open_connection",
     "shown_url",
 ]
 
+CONTROL_CONNECTIONS: Final = 4
+"""For what an edge asks beside the reads: the server's setup, and to unblock a blocked read."""
 _SCHEMES: Final = ("redis", "rediss", "unix")
 _CONNECT_SECONDS: Final = 2.0
 _DATABASE: Final = re.compile(r"/?[0-9]{0,4}")
@@ -105,9 +108,14 @@ def command(client: Redis, *words: object) -> Awaitable[Any]:
     return answer
 
 
-async def lend_connection(client: Redis) -> AbstractConnection:
-    """A connection of the client's pool, for its borrower alone until it is released."""
-    connection: AbstractConnection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+async def open_connection(client: Redis) -> AbstractConnection:
+    """A connection to the client's server, with its settings, for its caller alone.
+
+    Raises:
+        RedisError, OSError: it can't be had.
+    """
+    connection: AbstractConnection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    await connection.connect()  # type: ignore[no-untyped-call]
     return connection
 
 

@@ -10,7 +10,6 @@ the server, the sweep is all that is left; it is then a quick one.
 """
 
 import asyncio
-import math
 import random
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -19,14 +18,14 @@ from typing import Any, Final, Self
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, RedisError
 
 from broker.engine.backoff import backoff_seconds
 from broker.engine.cancelling import cancel
 from broker.engine.hub import Follower
 from broker.engine.log import LogUnavailable
-from broker.redis.connections import connect, describe, lend_connection
+from broker.redis.connections import connect, describe
+from broker.redis.link import Link
 from broker.redis.notifications import channel_prefix, see_to_notifications
 from broker.redis.streams import KeyTemplate
 from broker.redis.tail import ANSWER_MARGIN_SECONDS, TailSettings, TailStats
@@ -151,7 +150,7 @@ class NotifyTail:
         await self._first_watched.wait()
         client = connect(
             self._settings.url,
-            timeout_seconds=self._settings.block_seconds + ANSWER_MARGIN_SECONDS,
+            timeout_seconds=ANSWER_MARGIN_SECONDS,
             connections=1,
         )
         failures = 0
@@ -159,19 +158,17 @@ class NotifyTail:
             while not self._closed:
                 try:
                     await self._look_at_setup()
-                    connection = await lend_connection(client)
+                    link = await Link.open(client, self._heard)
                     if failures:
                         self.stats.reconnects += 1
                         logger.info("tail resumed", runs=len(self._run_of), attempts=failures)
                         failures = 0
                     self._connected = True
                     try:
-                        await self._follow(connection)
+                        await self._follow(link)
                     finally:
                         self._connected = False
-                        # It is subscribed to things: nobody else could use it.
-                        await connection.disconnect(nowait=True)
-                        await client.connection_pool.release(connection)
+                        await link.aclose()
                 except NoPermissionError as error:
                     await self._refuse(error)
                 except (LogUnavailable, RedisError, OSError, TimeoutError) as error:
@@ -197,7 +194,7 @@ class NotifyTail:
             await self._look_at(list(self._channel_of))
         await asyncio.sleep(_BLIND_SWEEP_SECONDS)
 
-    async def _follow(self, connection: AbstractConnection) -> None:
+    async def _follow(self, link: Link) -> None:
         """Subscribes, listens and tells, until the connection fails."""
         self._subscribed.clear()
         # Each run is looked at when its subscription is confirmed: whatever happened while
@@ -205,10 +202,10 @@ class NotifyTail:
         self._unsaid = dict.fromkeys(self._run_of)
         self._channels_changed.set()
         jobs: dict[str, Coroutine[Any, Any, None]] = {
-            "listen": self._listen(connection),
-            "subscribe": self._subscribe(connection),
+            "lost": self._until_lost(link),
+            "subscribe": self._subscribe(link),
             "advance": self._advance(),
-            "probe": self._probe(connection),
+            "probe": self._probe(link),
             "sweep": self._sweep(),
         }
         tasks = [asyncio.create_task(job, name=f"tail {name}") for name, job in jobs.items()]
@@ -219,22 +216,23 @@ class NotifyTail:
         finally:
             await cancel(tasks)
 
-    async def _listen(self, connection: AbstractConnection) -> None:
-        while True:
-            # The probe notices a connection that is dead; a timeout per message would cost more
-            # than the message.
-            message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-            # Without any channel the connection is an ordinary one, and so is its answer to PING.
-            kind = message[0] if isinstance(message, list) else message.lower()
-            if kind == b"message" or kind == b"subscribe":
-                run_id = self._run_of.get(message[1])
-                if run_id is not None:
-                    self._changed[run_id] = None
-                    self._something_changed.set()
-            elif kind == b"pong":
-                self._answered.set()
+    def _heard(self, message: Any) -> None:
+        """Takes what the server says on the subscribed connection."""
+        # Without any channel the connection is an ordinary one, and so is its answer to PING.
+        kind = message[0] if isinstance(message, list) else message.lower()
+        if kind == b"message" or kind == b"subscribe":
+            run_id = self._run_of.get(message[1])
+            if run_id is not None:
+                self._changed[run_id] = None
+                self._something_changed.set()
+        elif kind == b"pong":
+            self._answered.set()
 
-    async def _subscribe(self, connection: AbstractConnection) -> None:
+    async def _until_lost(self, link: Link) -> None:
+        await link.lost.wait()
+        link.check()
+
+    async def _subscribe(self, link: Link) -> None:
         while True:
             await self._channels_changed.wait()
             self._channels_changed.clear()
@@ -247,9 +245,9 @@ class NotifyTail:
                 dropped = [one for one in dropped if one in self._subscribed]
                 # Also those that are subscribed to already: the answer has the run looked at.
                 if wanted:
-                    await connection.send_command("SUBSCRIBE", *wanted)
+                    link.send("SUBSCRIBE", *wanted)
                 if dropped:
-                    await connection.send_command("UNSUBSCRIBE", *dropped)
+                    link.send("UNSUBSCRIBE", *dropped)
                 self._subscribed.update(wanted)
                 self._subscribed.difference_update(dropped)
 
@@ -274,11 +272,11 @@ class NotifyTail:
                 self._changed[run_id] = None
                 self._something_changed.set()
 
-    async def _probe(self, connection: AbstractConnection) -> None:
+    async def _probe(self, link: Link) -> None:
         while True:
             await asyncio.sleep(self._settings.block_seconds)
             self._answered.clear()
-            await connection.send_command("PING")
+            link.send("PING")
             async with asyncio.timeout(ANSWER_MARGIN_SECONDS):
                 await self._answered.wait()
             await self._look_at_setup()

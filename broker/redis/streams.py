@@ -1,17 +1,17 @@
 """The engine's `Log`, over Redis: XREAD, XREVRANGE and XINFO STREAM of one key at a time."""
 
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any, Final
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from broker.engine.log import LogUnavailable, NotAStream, StreamInfo
-from broker.redis.connections import command, describe
+from broker.redis.connections import describe
+from broker.redis.link import Links
 from broker.wire.event import Event, EventFormat
 from broker.wire.ids import RunId, StreamId
 
@@ -56,8 +56,8 @@ def parse_id(raw: bytes) -> StreamId:
 class RedisLog:
     """Reads of runs' streams; see `broker.engine.log.Log`."""
 
-    def __init__(self, client: Redis, keys: KeyTemplate, events: EventFormat) -> None:
-        self._client = client
+    def __init__(self, links: Links, keys: KeyTemplate, events: EventFormat) -> None:
+        self._links = links
         self._keys = keys
         self._events = events
         self.errors: Counter[str] = Counter()
@@ -67,9 +67,7 @@ class RedisLog:
     async def read(self, run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:
         """XREAD COUNT; without BLOCK, so a missing key and an empty stream are the same."""
         key = self._keys.key(run_id)
-        answer = await self._ask(
-            command(self._client, "XREAD", "COUNT", count, "STREAMS", key, str(after))
-        )
+        answer = await self._ask("XREAD", "COUNT", count, "STREAMS", key, str(after))
         if not answer:
             return ()
         return [self._event(entry_id, fields) for entry_id, fields in answer[0][1]]
@@ -80,12 +78,9 @@ class RedisLog:
         """XREAD COUNT with many keys, without BLOCK."""
         runs = {self._keys.key(run_id).encode(): run_id for run_id in after}
         answer = await self._ask(
-            command(
-                self._client,
-                *("XREAD", "COUNT", count, "STREAMS"),
-                *runs,
-                *(str(position) for position in after.values()),
-            )
+            *("XREAD", "COUNT", count, "STREAMS"),
+            *runs,
+            *(str(position) for position in after.values()),
         )
         return {
             runs[key]: [self._event(entry_id, fields) for entry_id, fields in entries]
@@ -95,25 +90,24 @@ class RedisLog:
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         """XREVRANGE COUNT, from the end or from below `before`."""
         highest = "+" if before is None else f"({before}"
-        answer = await self._ask(
-            command(self._client, "XREVRANGE", self._keys.key(run_id), highest, "-", "COUNT", count)
-        )
+        key = self._keys.key(run_id)
+        answer = await self._ask("XREVRANGE", key, highest, "-", "COUNT", count)
         return [parse_id(entry_id) for entry_id, _ in answer or ()]
 
     async def info(self, run_id: RunId) -> StreamInfo | None:
         """XINFO STREAM. Redis before 7.0 lacks the counters; see `StreamInfo`."""
         try:
-            answer = await self._ask(command(self._client, "XINFO STREAM", self._keys.key(run_id)))
+            answer = _pairs(await self._ask("XINFO", "STREAM", self._keys.key(run_id)))
         except _NoSuchKey:
             return None
-        max_deleted = answer.get("max-deleted-entry-id")
+        max_deleted = answer.get(b"max-deleted-entry-id")
         return StreamInfo(
-            length=answer["length"],
-            last_generated=parse_id(answer["last-generated-id"]),
-            first_event=self._entry(answer.get("first-entry")),
-            last_event=self._entry(answer.get("last-entry")),
+            length=answer[b"length"],
+            last_generated=parse_id(answer[b"last-generated-id"]),
+            first_event=self._entry(answer.get(b"first-entry")),
+            last_event=self._entry(answer.get(b"last-entry")),
             max_deleted=None if max_deleted is None else parse_id(max_deleted),
-            added=answer.get("entries-added"),
+            added=answer.get(b"entries-added"),
         )
 
     async def ping(self) -> None:
@@ -122,17 +116,17 @@ class RedisLog:
         Raises:
             LogUnavailable: it does not.
         """
-        await self._ask(command(self._client, "PING"))
+        await self._ask("PING")
 
-    def _event(self, entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> Event:
-        return self._events.decode(parse_id(entry_id), fields or {})
+    def _event(self, entry_id: bytes, fields: Sequence[bytes] | None) -> Event:
+        return self._events.decode(parse_id(entry_id), _pairs(fields or ()))
 
-    def _entry(self, entry: tuple[bytes, Mapping[bytes, bytes]] | None) -> Event | None:
+    def _entry(self, entry: tuple[bytes, Sequence[bytes]] | None) -> Event | None:
         return None if entry is None else self._event(*entry)
 
-    async def _ask(self, command: Awaitable[Any]) -> Any:
+    async def _ask(self, *words: bytes | str | int) -> Any:
         try:
-            answer = await command
+            answer = await self._links.ask(*words)
         except ResponseError as error:
             text = str(error)
             if text.startswith("WRONGTYPE"):
@@ -155,6 +149,12 @@ class RedisLog:
             # Once for each outage: every viewer's reads fail in it.
             self._failing = True
             logger.warning("redis does not answer", error=describe(error))
+
+
+def _pairs(flat: Sequence[Any]) -> dict[Any, Any]:
+    """What RESP2 has as a list of names and values in turn."""
+    items = iter(flat)
+    return dict(zip(items, items, strict=True))
 
 
 class _NoSuchKey(Exception):

@@ -137,7 +137,7 @@ async def test_it_writes_nothing(own_redis: RedisProcess, admin: Redis) -> None:
         ("maxmemory-policy", "volatile-ttl", "maxmemory-policy", "warning"),
         ("maxmemory-policy", "allkeys-lru", "maxmemory-policy", "problem"),
         ("client-output-buffer-limit", "normal 1mb 0 0", "output buffer", "warning"),
-        ("maxclients", "40", "connections", "warning"),
+        ("maxclients", "35", "connections", "warning"),
         ("appendonly", "yes", "persistence", "ok"),
         ("save", "3600 1", "persistence", "ok"),
         ("notify-keyspace-events", "Kt", "notifications", "ok"),
