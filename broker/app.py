@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
@@ -18,11 +17,10 @@ from broker.engine.hub import Hub
 from broker.engine.log import LogUnavailable
 from broker.engine.stats import Stats
 from broker.metrics import make_registry
-from broker.redis.auto_tail import make_tail
-from broker.redis.connections import CONTROL_CONNECTIONS, connect
-from broker.redis.link import Links
+from broker.redis.deployment import Deployment
+from broker.redis.opening import make_deployment
+from broker.redis.routed_tail import RoutedTail
 from broker.redis.streams import RedisLog
-from broker.redis.tail import RedisTail
 from broker.settings import Settings
 
 __all__ = ["Edge", "make_edge"]
@@ -52,18 +50,13 @@ def make_edge(
         background: what else runs while the edge does, such as the demo's agent.
         exposition: makes what `/metrics` shows from what this edge has counted.
     """
-    client = connect(
+    deployment = make_deployment(
         redis_url,
-        timeout_seconds=settings.redis_timeout_seconds,
-        connections=CONTROL_CONNECTIONS,
-    )
-    links = Links(
-        client,
-        count=settings.redis_connections,
+        connections=settings.redis_connections,
         timeout_seconds=settings.redis_timeout_seconds,
     )
-    log = RedisLog(links, settings.keys, settings.events)
-    tail = make_tail(settings.tail_settings(redis_url), settings.keys, client, random.Random())
+    log = RedisLog(deployment, settings.keys, settings.events)
+    tail = RoutedTail(deployment, settings.tail_settings, settings.keys, random.Random())
     hub = Hub(
         log,
         tail,
@@ -74,6 +67,9 @@ def make_edge(
         random_source=random.Random(),
         on_left=log_end,
     )
+    deployment.on_failover = lambda server: hub.failed_over(
+        lambda run_id: deployment.server_of(settings.keys.key(run_id)) is server
+    )
     policy = EventsPolicy(
         reject_missing=settings.missing_run == "reject",
         end_expired=settings.expired_run == "end",
@@ -83,28 +79,31 @@ def make_edge(
     app = Starlette(
         routes=[
             Route("/v1/runs/{run_id}/events", EventsEndpoint(hub, policy), methods=["GET"]),
-            *operations_routes(hub, log.ping, exposition(make_registry(hub, tail, log))),
+            *operations_routes(
+                hub,
+                log.ping,
+                exposition(make_registry(hub, tail, log)),
+                settings.request_limits,
+            ),
             *routes,
         ],
         exception_handlers=dict(EXCEPTION_HANDLERS),
-        lifespan=lambda app: _lifespan(client, links, log, hub, tail, background),
+        lifespan=lambda app: _lifespan(deployment, log, hub, tail, background),
     )
     return Edge(app, hub)
 
 
 @asynccontextmanager
 async def _lifespan(
-    client: Redis,
-    links: Links,
+    deployment: Deployment,
     log: RedisLog,
     hub: Hub,
-    tail: RedisTail,
+    tail: RoutedTail,
     background: AbstractAsyncContextManager[object] | None,
 ) -> AsyncIterator[None]:
     """Opened in this order; closed in the reverse one: background, streams, tail, Redis."""
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(client.aclose)
-        stack.push_async_callback(links.aclose)
+        await stack.enter_async_context(deployment)
         with suppress(LogUnavailable):
             # Not a reason not to start, since it may come; but the log says so now.
             await log.ping()

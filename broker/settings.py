@@ -18,7 +18,7 @@ from pydantic_settings import (
 )
 
 from broker.engine.limits import Limits
-from broker.redis.connections import check_url
+from broker.redis.addresses import parse_addresses
 from broker.redis.streams import KeyTemplate
 from broker.redis.tail import Strategy, TailSettings
 from broker.wire.event import EventFormat, TerminalRule
@@ -66,11 +66,15 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(
         None,
-        description="redis://, rediss:// or unix:// URL. Without one, an embedded Valkey is run.",
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL, or "
+        "several of independent primaries, separated by spaces. Without one, an embedded Valkey "
+        "is run.",
     )
     redis_timeout_seconds: Seconds = Field(5, description="The longest wait for Redis' answer.")
     redis_connections: Count = Field(
-        4, description="Connections for reads, shared by all viewers; the tail has its own."
+        4,
+        description="Connections to each server for reads, shared by all viewers; the tail has "
+        "its own.",
     )
     embedded_directory: Path = Field(
         Path(platformdirs.user_data_dir("runcast")) / "valkey",
@@ -202,7 +206,7 @@ class Settings(BaseSettings):
     @classmethod
     def _redis_url_has_form(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            check_url(url.get_secret_value())
+            parse_addresses(url.get_secret_value())
         return url
 
     @field_validator("key_template")
@@ -260,10 +264,10 @@ class Settings(BaseSettings):
         """Bounds on what viewers may ask for."""
         return RequestLimits(page_events=self.max_limit, wait_seconds=self.max_wait_seconds)
 
-    def tail_settings(self, url: str) -> TailSettings:
-        """The tail's bounds, for the Redis at `url`."""
+    @property
+    def tail_settings(self) -> TailSettings:
+        """The tail's bounds."""
         return TailSettings(
-            url=url,
             strategy=self.tail,
             enable_notifications=self.tail_enable_notifications,
             block_seconds=self.tail_block_seconds,

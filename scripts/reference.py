@@ -17,9 +17,8 @@ from broker.engine.hub import Hub
 from broker.engine.limits import Limits
 from broker.engine.stats import Stats
 from broker.metrics import EdgeCollector
-from broker.redis.auto_tail import make_tail
-from broker.redis.connections import connect
-from broker.redis.link import Links
+from broker.redis.opening import make_deployment
+from broker.redis.routed_tail import RoutedTail
 from broker.redis.streams import KeyTemplate, RedisLog
 from broker.redis.tail import TailSettings
 from broker.settings import Settings
@@ -87,11 +86,11 @@ def _meaning(field: FieldInfo) -> str:
 
 
 def _families() -> Iterator[Metric]:
-    client = connect(_NOWHERE, timeout_seconds=1, connections=1)
+    deployment = make_deployment(_NOWHERE, connections=1, timeout_seconds=1)
     keys = KeyTemplate("run:{run_id}")
-    log = RedisLog(Links(client, count=1, timeout_seconds=1), keys, EventFormat())
+    log = RedisLog(deployment, keys, EventFormat())
     log.errors["ConnectionError"] = 0
-    tail = make_tail(TailSettings(_NOWHERE), keys, client, random.Random())
+    tail = RoutedTail(deployment, TailSettings(), keys, random.Random())
     hub = Hub(
         log,
         tail,

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import orjson
@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from broker.commands.redis_in_use import NO_REDIS, START_OR_GIVE_ONE, redis_in_use
-from broker.redis.connections import CONTROL_CONNECTIONS, connect, shown_url
-from broker.redis.inspection import Finding, Level, inspect
+from broker.redis.addresses import parse_addresses, shown_url
+from broker.redis.inspection import Finding, Level, Needs, inspect
 from broker.settings import CONFIG_FILE, Settings, SettingsError, load_settings
 
 __all__ = ["run_check"]
@@ -57,13 +57,14 @@ def _check(flags: dict[str, Any]) -> tuple[str | None, list[Finding]]:
 
 
 async def _inspect(settings: Settings, url: str) -> list[Finding]:
-    client = connect(url, timeout_seconds=settings.redis_timeout_seconds, connections=1)
-    async with client:
-        return await inspect(
-            client,
-            settings.keys,
-            connections=settings.redis_connections + CONTROL_CONNECTIONS + _TAIL_CONNECTIONS,
-        )
+    needs = Needs(
+        keys=settings.keys,
+        connections=settings.redis_connections + _TAIL_CONNECTIONS,
+        strategy=settings.tail,
+        enable_notifications=settings.tail_enable_notifications,
+        timeout_seconds=settings.redis_timeout_seconds,
+    )
+    return await inspect(parse_addresses(url), needs)
 
 
 def _fit(findings: Sequence[Finding]) -> bool:
@@ -84,21 +85,38 @@ def _print_table(url: str | None, findings: Sequence[Finding]) -> None:
     if not console.is_terminal:
         # A line of a file or pipe is as long as it need be.
         console.width = _FILE_WIDTH
+    rows = _merged(findings)
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column("level", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("found", overflow="fold")
-    for finding in findings:
+    for finding, servers in rows:
         level = Text(finding.level.value, style=_STYLES[finding.level])
-        table.add_row(level, Text(finding.name), Text(finding.found))
+        table.add_row(level, Text(finding.name), Text(f"{finding.found}{_of(servers)}"))
     if url is not None:
         console.print(Text(f"Redis at {url}\n"), soft_wrap=True)
     console.print(table)
-    advised = [finding for finding in findings if finding.advice]
+    advised = [(finding, servers) for finding, servers in rows if finding.advice]
     if advised:
         console.print()
-    for finding in advised:
+    for finding, servers in advised:
         line = Text.assemble(
-            (f"{finding.level}: ", _STYLES[finding.level]), f"{finding.name}: {finding.advice}"
+            (f"{finding.level}: ", _STYLES[finding.level]),
+            f"{finding.name}{_of(servers)}: {finding.advice}",
         )
         console.print(line, soft_wrap=True)
+
+
+def _merged(findings: Sequence[Finding]) -> list[tuple[Finding, list[str]]]:
+    """Findings with the servers that they are about: what is the same for several, once; those of
+    one name together."""
+    servers: dict[Finding, list[str]] = {}
+    for finding in findings:
+        servers.setdefault(replace(finding, server=""), []).append(finding.server)
+    names = list(dict.fromkeys(finding.name for finding in findings))
+    return sorted(servers.items(), key=lambda row: names.index(row[0].name))
+
+
+def _of(servers: Sequence[str]) -> str:
+    named = [server for server in servers if server]
+    return f" ({', '.join(named)})" if named else ""

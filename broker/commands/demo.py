@@ -6,13 +6,13 @@ from random import Random
 from typing import Final
 
 import click
-from redis.asyncio import Redis
 
 from broker.commands.serve import redis_for, run_edge
 from broker.demo.agent import Agent
 from broker.demo.page import demo_routes
-from broker.redis.connections import connect, shown_url
-from broker.redis.link import Links
+from broker.redis.addresses import shown_url
+from broker.redis.deployment import Deployment
+from broker.redis.opening import make_deployment
 from broker.redis.publisher import Publisher
 from broker.redis.streams import RedisLog
 from broker.settings import Settings, SettingsError
@@ -38,9 +38,10 @@ def run_demo(settings: Settings) -> None:
         update={"drain_seconds": min(settings.drain_seconds, _DRAIN_SECONDS)}
     )
     with redis_for(settings, directory=None) as url:
-        client = connect(url, timeout_seconds=settings.redis_timeout_seconds, connections=1)
-        links = Links(client, count=1, timeout_seconds=settings.redis_timeout_seconds)
-        agent = _agent(client, links, settings)
+        deployment = make_deployment(
+            url, connections=1, timeout_seconds=settings.redis_timeout_seconds
+        )
+        agent = _agent(deployment, settings)
         run_edge(
             settings,
             url,
@@ -50,15 +51,15 @@ def run_demo(settings: Settings) -> None:
                 keys=settings.keys,
                 events=settings.events,
             ),
-            background=_at_work(agent, client, links),
+            background=_at_work(agent, deployment),
             on_listening=lambda address: _greet(address, agent),
         )
 
 
-def _agent(client: Redis, links: Links, settings: Settings) -> Agent:
-    log = RedisLog(links, settings.keys, settings.events)
+def _agent(deployment: Deployment, settings: Settings) -> Agent:
+    log = RedisLog(deployment, settings.keys, settings.events)
     publisher = Publisher(
-        client,
+        deployment,
         settings.keys,
         settings.events,
         retention_seconds=_INDEX_KEPT_SECONDS,
@@ -68,8 +69,8 @@ def _agent(client: Redis, links: Links, settings: Settings) -> Agent:
 
 
 @contextlib.asynccontextmanager
-async def _at_work(agent: Agent, client: Redis, links: Links) -> AsyncIterator[None]:
-    async with contextlib.aclosing(client), contextlib.aclosing(links), agent.at_work():
+async def _at_work(agent: Agent, deployment: Deployment) -> AsyncIterator[None]:
+    async with deployment, agent.at_work():
         yield
 
 

@@ -18,7 +18,7 @@ import httpx
 import orjson
 from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
 
-from broker.redis.connections import shown_url
+from broker.redis.addresses import shown_url
 from broker.wire.problem import CONTENT_TYPE
 
 __all__ = ["Following", "Listener", "Refused", "SeenEvent", "Target", "reconnect_seconds"]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import click
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from rich.console import Console
 from rich.live import Live
@@ -20,7 +19,10 @@ from broker.commands.ndjson import BadEvent, NewEvent, new_event, parse_line
 from broker.commands.redis_in_use import NO_REDIS, START_OR_GIVE_ONE, redis_in_use
 from broker.commands.standard_input import UnreadableInput, numbered_lines
 from broker.engine.cancelling import cancel
-from broker.redis.connections import command, connect, describe, shown_url
+from broker.redis.addresses import shown_url
+from broker.redis.connections import describe
+from broker.redis.deployment import Deployment
+from broker.redis.opening import make_deployment
 from broker.redis.publisher import Publisher, PublishError
 from broker.settings import Settings
 from broker.wire.ids import RunId, StreamId, is_run_id
@@ -126,10 +128,10 @@ async def _interruptible(work: Coroutine[None, None, None]) -> None:
 async def _publish(
     settings: Settings, url: str, run_id: RunId, single: NewEvent | None, tally: _Tally
 ) -> None:
-    client = connect(url, timeout_seconds=settings.redis_timeout_seconds, connections=1)
-    async with client:
-        await _reach(client, url)
-        publisher = Publisher(client, settings.keys, settings.events)
+    deployment = make_deployment(url, connections=1, timeout_seconds=settings.redis_timeout_seconds)
+    async with deployment:
+        await _reach(deployment, url)
+        publisher = Publisher(deployment, settings.keys, settings.events)
         if single is not None:
             await _append(publisher, run_id, single, "the event", tally)
             return
@@ -138,10 +140,10 @@ async def _publish(
     click.echo(f"appended {tally.pace()}", err=True)
 
 
-async def _reach(client: Redis, url: str) -> None:
+async def _reach(deployment: Deployment, url: str) -> None:
     """Fails before the first event where Redis can't be reached, so that nothing is in doubt."""
     try:
-        await command(client, "PING")
+        await deployment.ping()
     except ResponseError:
         # It answers; a producer that may not PING may well append.
         return

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 
 from broker.app import make_edge
 from broker.commands.failure import CommandFailed
-from broker.redis.connections import shown_url
+from broker.redis.addresses import shown_url
 from broker.redis.embedded import run_embedded
 from broker.server.listening import bind, bind_for_workers, url_of
 from broker.server.run import new_event_loop, serve

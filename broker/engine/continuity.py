@@ -62,6 +62,9 @@ def judge(position: StreamId, first: StreamId | None, info: StreamInfo | None) -
         if info.length:
             return Verdict.READ_AGAIN
         return Hole(_why_gone(info), info.last_generated)
+    if position != START and info.whole:
+        # Nothing was ever removed, so that entry never was in this stream.
+        return Hole(GapReason.RESET, START)
     if first == position.successor():
         return Verdict.CONTINUOUS
     if position == START:
@@ -78,9 +81,6 @@ def _judge_start(first: StreamId, info: StreamInfo) -> Verdict | Hole:
 
 def _judge_missing_entry(position: StreamId, first: StreamId, info: StreamInfo) -> Verdict | Hole:
     """The position's entry is gone, or never was; there are others after it."""
-    if info.whole:
-        # Nothing was ever removed, so that entry never was in this stream.
-        return Hole(GapReason.RESET, START)
     head = info.first_event
     if head is None or head.id > position:
         return Hole(GapReason.TRIMMED, first.predecessor())

@@ -11,7 +11,7 @@ from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.engine.subscriber import Subscriber
 from broker.engine.window import Window, WindowBudget
-from broker.wire.gap import Gap
+from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, RunId, StreamId
 
 __all__ = ["Feed"]
@@ -46,6 +46,8 @@ class Feed:
         self.final = final
         self.epoch = next(_EPOCHS)
         """Another one whenever what was known of the stream is void; never used twice."""
+        self.doubted = False
+        """Whether a failover may have lost what came after the end, and nothing has come since."""
         self.subscribers: set[Subscriber] = set()
         self.live = Live()
         self.listeners: set[Callable[[], None]] = set()
@@ -75,7 +77,10 @@ class Feed:
             self.final = self.end
             return True
         if page.gap is not None:
-            if page.start == START:
+            if page.gap.reason is GapReason.FAILOVER:
+                # Who is live was told when it was noticed, or when they came.
+                self.window.restart(page.start, sealed=True)
+            elif page.start == START:
                 self._restart(page.gap)
             else:
                 self._skip(page.gap, page.start)
@@ -84,6 +89,19 @@ class Feed:
         if self.listeners:
             self.notify()
         return True
+
+    def doubt(self) -> None:
+        """Another Redis has taken over: events that come right after the end may be lost.
+
+        Who is live is told now, and who comes to be live before the next event, then. Everybody
+        else finds it between two events (see `PageReader`), where no window may hide it.
+        """
+        self.doubted = True
+        self.epoch = next(_EPOCHS)
+        self.window.restart(self.end, sealed=True)
+        gap = Gap(self.end, None, GapReason.FAILOVER)
+        for subscriber in list(self.live):
+            subscriber.doubt(gap)
 
     def notify(self) -> None:
         """Calls the listeners."""
@@ -94,6 +112,7 @@ class Feed:
         batch = page.batch
         assert batch is not None
         self.window.append(batch.frames)
+        self.doubted = False
         self._stats.events_read += len(batch.frames)
         viewers = len(self.live)
         for group in self.live.groups:

@@ -328,6 +328,16 @@ class Hub:
                 raise outcome
         return [run_id for run_id, more in zip(alone, outcomes, strict=True) if more]
 
+    def failed_over(self, concerned: Callable[[RunId], bool]) -> None:
+        """Another Redis has taken over, before anything was read from it.
+
+        Args:
+            concerned: whether a run was on the one that it took over from.
+        """
+        for feed in self._feeds.values():
+            if feed.final is None and concerned(feed.run_id):
+                feed.doubt()
+
     # ---- inside
 
     @staticmethod
@@ -362,6 +372,9 @@ class Hub:
         self._feeds[run_id] = feed
         self._look_at_use(feed)
         if feed.final is None:
+            moments = self._log.failovers(run_id)
+            if feed.end.ms and any(feed.end.ms < moment for moment in moments):
+                feed.doubt()
             self._tail.watch(run_id)
         return feed
 

@@ -60,5 +60,10 @@ class Log(Protocol):
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         """Up to `count` ids, newest first, of entries below `before` (XREVRANGE)."""
 
+    def failovers(self, run_id: RunId) -> Sequence[int]:
+        """When the run's server was replaced by another that may lack its newest entries, as far
+        as this process has seen: in milliseconds since 1970, each at or before the first entry
+        that only the new server has."""
+
     async def info(self, run_id: RunId) -> StreamInfo | None:
         """The stream's bookkeeping; `None` if there is no stream (XINFO STREAM)."""

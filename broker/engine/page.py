@@ -99,9 +99,9 @@ class PageReader:
             if events and events[0].id == after:
                 if events[0].final:
                     return Page(after, after, (), ended=True)
-                return _page(after, after, events[1:], count)
+                return self._up_to_failover(run_id, _page(after, after, events[1:], count))
             if after == START and lenient:
-                return _page(after, after, events, count)
+                return self._up_to_failover(run_id, _page(after, after, events, count))
             info = await self._log.info(run_id)
             match judge(after, events[0].id if events else None, info):
                 case Verdict.READ_AGAIN:
@@ -109,7 +109,7 @@ class PageReader:
                 case Verdict.ENDED:
                     return Page(after, after, (), ended=True)
                 case Verdict.CONTINUOUS:
-                    return _page(after, after, events, count)
+                    return self._up_to_failover(run_id, _page(after, after, events, count))
                 case Hole(reason, resume_after):
                     if resume_after == START and info is not None:
                         events = await self._fetch(run_id, START, count)
@@ -143,7 +143,8 @@ class PageReader:
             after = positions[run_id]
             self._learn(run_id, events, after)
             if events and events[0].id == after and not events[0].final:
-                pages[run_id] = _page(after, after, events[1:], _EVENTS_TOGETHER)
+                page = _page(after, after, events[1:], _EVENTS_TOGETHER)
+                pages[run_id] = self._up_to_failover(run_id, page)
         return pages
 
     def forget(self, run_id: RunId) -> None:
@@ -157,6 +158,31 @@ class PageReader:
         self._stats.pages_read += 1
         self._learn(run_id, events, after)
         return events
+
+    def _up_to_failover(self, run_id: RunId, page: Page) -> Page:
+        """The page, cut before the first event that came after a failover; or, if that is its
+        first, with a gap before it.
+
+        Only ids that Redis made from its clock tell on which side of a failover they are.
+        """
+        failovers = self._log.failovers(run_id)
+        if not failovers:
+            return page
+        before = page.start
+        for index, event in enumerate(page.events):
+            if before.ms and any(before.ms < moment <= event.id.ms for moment in failovers):
+                if index:
+                    return replace(page, events=page.events[:index], more=True)
+                gap = Gap(page.after, event.id, GapReason.FAILOVER)
+                rest = self._up_to_failover(
+                    run_id, replace(page, start=event.id, events=page.events[1:])
+                )
+                if rest.gap is not None:
+                    # Another one right behind: the next page begins with it.
+                    return replace(page, gap=gap, events=(event,), more=True)
+                return replace(page, gap=gap, events=(event, *rest.events), more=rest.more)
+            before = event.id
+        return page
 
     def _sized(self, run_id: RunId) -> int:
         average = self._event_bytes.get(run_id)

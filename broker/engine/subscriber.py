@@ -33,7 +33,7 @@ from broker.engine.live import LiveGroup
 from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.wire.frame import caught_up_block, gap_block, heartbeat_block, id_block
-from broker.wire.gap import Gap
+from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, StreamId
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Subscriber:
             return
         window = self.feed.window
         start, gap = page.start, page.gap
-        if gap is not None and start > window.head:
+        if gap is not None and start > window.head and gap.reason is not GapReason.FAILOVER:
             # The window still has what the stream has lost: the hole is smaller, or none.
             start = max(window.head, self._position)
             resumed_at = window.first or gap.resumed_at
@@ -225,13 +225,21 @@ class Subscriber:
 
     def restart(self, gap: Gap) -> None:
         """The feed says that the run begins anew: all that the viewer has is void."""
-        if self.state is not State.ENDED:
+        if self.state is State.ENDED:
+            return
+        # Who stands at the start has nothing that could be.
+        if self._position != START:
             self._say(Gap(self._position, gap.resumed_at, gap.reason), START)
             self.lenient = False
-            self._settle()
+        self._settle()
 
     def skip(self, gap: Gap) -> None:
         """The feed had to skip what was trimmed under its tail, while LIVE."""
+        assert self.state is State.LIVE
+        self._say(gap, self.feed.end)
+
+    def doubt(self, gap: Gap) -> None:
+        """The feed says what a failover may have lost, while LIVE."""
         assert self.state is State.LIVE
         self._say(gap, self.feed.end)
 
@@ -346,6 +354,8 @@ class Subscriber:
             self.end(Ending.TERMINAL)
             return
         self._join_group()
+        if self.feed.doubted:
+            self._say(Gap(self._position, None, GapReason.FAILOVER), self._position)
         if self._view.control and not self._caught_up_said:
             self._caught_up_said = True
             self._write(caught_up_block(self._position))

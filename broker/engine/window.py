@@ -52,7 +52,7 @@ class WindowBudget:
 class Window:
     """Frames after `head`, up to and with `end`."""
 
-    __slots__ = ("_budget", "_bytes", "_frames", "_gone", "_limit", "end", "head")
+    __slots__ = ("_budget", "_bytes", "_frames", "_gone", "_limit", "_sealed", "end", "head")
 
     def __init__(self, position: StreamId, limit_bytes: int, budget: WindowBudget) -> None:
         self.head = position
@@ -64,6 +64,7 @@ class Window:
         # of all the rest, so that is done for many at a time.
         self._gone = 0
         self._bytes = 0
+        self._sealed = False
 
     @property
     def first(self) -> StreamId | None:
@@ -90,8 +91,15 @@ class Window:
         self._shrink_to(0)
         return before - self._bytes
 
-    def restart(self, position: StreamId) -> None:
-        """Forgets everything; what comes next follows `position`."""
+    def restart(self, position: StreamId, *, sealed: bool = False) -> None:
+        """Forgets everything; what comes next follows `position`.
+
+        Args:
+            position: the head and the end.
+            sealed: there is something to be said between it and what comes next, which is found
+                by reading from Redis: so the window does not cover its head.
+        """
+        self._sealed = sealed
         self._budget.left(self, self._bytes)
         self._frames.clear()
         self._gone = 0
@@ -103,7 +111,9 @@ class Window:
 
         Only a position that the window knows is proven; one between two ids is not.
         """
-        if position == self.head or position == self.end:
+        if position == self.head:
+            return not self._sealed
+        if position == self.end:
             return True
         index = bisect_left(self._frames, position, lo=self._gone, key=_ID)
         return index < len(self._frames) and self._frames[index].id == position
@@ -133,6 +143,7 @@ class Window:
         if gone == self._gone:
             return
         self.head = self._frames[gone - 1].id
+        self._sealed = False
         self._gone = gone
         if gone * _GONE_SHARE >= len(self._frames):
             del self._frames[:gone]

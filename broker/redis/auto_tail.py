@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from broker.engine.cancelling import cancel
@@ -20,25 +19,14 @@ from broker.engine.hub import Follower
 from broker.redis.block_tail import BlockTail
 from broker.redis.notifications import see_to_notifications
 from broker.redis.notify_tail import NotifyTail
+from broker.redis.server import Server
 from broker.redis.streams import KeyTemplate
-from broker.redis.tail import RedisTail, TailSettings, TailStats
+from broker.redis.tail import TailSettings, TailStats
 from broker.wire.ids import RunId
 
-__all__ = ["AutoTail", "make_tail"]
+__all__ = ["AutoTail"]
 
 logger = structlog.get_logger("runcast.tail")
-
-
-def make_tail(
-    settings: TailSettings, keys: KeyTemplate, control: Redis, random_source: random.Random
-) -> RedisTail:
-    """The tail with the strategy that the settings name; see `BlockTail` for the arguments."""
-    stats = TailStats()
-    if settings.strategy == "block":
-        return BlockTail(settings, keys, control, random_source, stats)
-    if settings.strategy == "notify":
-        return NotifyTail(settings, keys, control, random_source, stats, looks_at_setup=True)
-    return AutoTail(settings, keys, control, random_source, stats)
 
 
 class AutoTail:
@@ -46,19 +34,19 @@ class AutoTail:
 
     def __init__(
         self,
+        server: Server,
         settings: TailSettings,
         keys: KeyTemplate,
-        control: Redis,
         random_source: random.Random,
         stats: TailStats,
     ) -> None:
         """See `BlockTail`."""
         self.stats = stats
         self._settings = settings
-        self._control = control
-        self._block = BlockTail(settings, keys, control, random_source, stats)
+        self._server = server
+        self._block = BlockTail(server, settings, keys, random_source, stats)
         self._notify = NotifyTail(
-            settings, keys, control, random_source, stats, looks_at_setup=False
+            server, settings, keys, random_source, stats, looks_at_setup=False
         )
         self._used: BlockTail | NotifyTail = self._block
         self._runs: dict[RunId, None] = {}
@@ -125,7 +113,7 @@ class AutoTail:
         # While Redis is away there is nothing to choose by: the tails come back by themselves.
         with suppress(RedisError, OSError, TimeoutError):
             on = await see_to_notifications(
-                self._control, may_turn_on=self._settings.enable_notifications
+                self._server, may_turn_on=self._settings.enable_notifications
             )
             self._use(self._notify if on and not self._notify.refused else self._block)
 

@@ -13,22 +13,23 @@ also looks at each of its runs in turn, slowly (the sweep), and after each inter
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections import defaultdict
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from broker.engine.backoff import backoff_seconds
 from broker.engine.cancelling import cancel
 from broker.engine.hub import Follower
 from broker.engine.log import LogUnavailable
-from broker.redis.connections import command, connect, describe
+from broker.redis.connections import describe
+from broker.redis.deployment import slot_of
 from broker.redis.link import Link
-from broker.redis.streams import KeyTemplate
+from broker.redis.server import Server
+from broker.redis.streams import KeyTemplate, xread_items
 from broker.redis.tail import ANSWER_MARGIN_SECONDS, TailSettings, TailStats
 from broker.wire.ids import RunId
 
@@ -44,30 +45,34 @@ class BlockTail:
 
     def __init__(
         self,
+        server: Server,
         settings: TailSettings,
         keys: KeyTemplate,
-        control: Redis,
         random_source: random.Random,
         stats: TailStats,
+        *,
+        by_slot: bool = False,
     ) -> None:
         """
         Args:
+            server: where the runs are.
             settings: bounds and intervals.
             keys: how keys are made.
-            control: the client for CLIENT UNBLOCK.
             random_source: for the jitter of the backoff.
             stats: where to count.
+            by_slot: whether a connection may only have runs of one slot, as in a Cluster.
         """
         self.stats = stats
         self._settings = settings
         self._keys = keys
-        self._control = control
+        self._server = server
+        self._by_slot = by_slot
         self._follower: Follower | None = None
         self._random = random_source
         self._groups: dict[_Group, asyncio.Task[None]] = {}
         self._group_of: dict[RunId, _Group] = {}
-        # Those that can take another run; a dict, for its order and its O(1).
-        self._with_room: dict[_Group, None] = {}
+        # Those that can take another run, by slot; dicts, for their order and their O(1).
+        self._with_room: defaultdict[int, dict[_Group, None]] = defaultdict(dict)
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,25 +107,28 @@ class BlockTail:
         """Puts the run into a group with room, or into a new one."""
         if run_id in self._group_of:
             return
-        group = next(iter(self._with_room), None)
+        slot = slot_of(self._keys.key(run_id)) if self._by_slot else 0
+        with_room = self._with_room[slot]
+        group = next(iter(with_room), None)
         if group is None:
             assert self._follower is not None
             group = _Group(
+                slot,
+                self._server,
                 self._settings,
                 self._keys,
-                self._control,
                 self._follower,
                 self.stats,
                 self._random,
             )
             task = asyncio.create_task(group.run(), name="tail group")
             self._groups[group] = task
-            self._with_room[group] = None
+            with_room[group] = None
             task.add_done_callback(lambda done: self._ended(group, done))
         self._group_of[run_id] = group
         group.add(run_id)
         if group.full:
-            del self._with_room[group]
+            self._no_room(group)
 
     def unwatch(self, run_id: RunId) -> None:
         """Takes the run out of its group; an empty group ends."""
@@ -128,13 +136,19 @@ class BlockTail:
         if group is not None:
             group.remove(run_id)
             if group.full:
-                self._with_room.pop(group, None)
+                self._no_room(group)
             else:
-                self._with_room[group] = None
+                self._with_room[group.slot][group] = None
+
+    def _no_room(self, group: "_Group") -> None:
+        with_room = self._with_room[group.slot]
+        with_room.pop(group, None)
+        if not with_room:
+            del self._with_room[group.slot]
 
     def _ended(self, group: "_Group", task: asyncio.Task[None]) -> None:
         del self._groups[group]
-        self._with_room.pop(group, None)
+        self._no_room(group)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A defect: nobody may be left without a tail for it.
             logger.error("tail group failed", exc_info=error)
@@ -148,16 +162,18 @@ class _Group:
 
     def __init__(
         self,
+        slot: int,
+        server: Server,
         settings: TailSettings,
         keys: KeyTemplate,
-        control: Redis,
         follower: Follower,
         stats: TailStats,
         random_source: random.Random,
     ) -> None:
+        self.slot = slot
+        self._server = server
         self._settings = settings
         self._keys = keys
-        self._control = control
         self._follower = follower
         self._stats = stats
         self._random = random_source
@@ -196,7 +212,7 @@ class _Group:
         failures = 0
         while not self._closed:
             try:
-                async with self._link() as link:
+                async with self._server.link() as link:
                     unblock_id = await link.ask("CLIENT", "ID", timeout=ANSWER_MARGIN_SECONDS)
                     if failures:
                         self._stats.reconnects += 1
@@ -209,12 +225,6 @@ class _Group:
                     self._stats.interruptions += 1
                     logger.warning("tail interrupted", runs=len(self._runs), error=describe(error))
                 await asyncio.sleep(self._backoff(failures))
-
-    @asynccontextmanager
-    async def _link(self) -> AsyncIterator[Link]:
-        client = connect(self._settings.url, timeout_seconds=ANSWER_MARGIN_SECONDS, connections=1)
-        async with client, aclosing(await Link.open(client)) as link:
-            yield link
 
     async def _follow(self, link: Link, unblock_id: int) -> None:
         """Waits and tells, until the connection fails or the group is closed."""
@@ -271,13 +281,13 @@ class _Group:
             # the hub ends that run.
             await self._follower.advance(list(self._runs))
             return []
-        return answer or []
+        return list(xread_items(answer))
 
     async def _unblock(self, unblock_id: int) -> None:
         while True:
             await self._changed.wait()
             while self._blocked_on != self._wanted:
-                await command(self._control, "CLIENT UNBLOCK", unblock_id)
+                await self._server.ask("CLIENT", "UNBLOCK", unblock_id)
                 await asyncio.sleep(_UNBLOCK_EVERY_SECONDS)
             self._changed.clear()
 

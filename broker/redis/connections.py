@@ -1,105 +1,100 @@
-"""Clients for Redis: timeouts on every wait, no hidden retries, no secrets in errors.
+"""redis-py's clients and connections: a timeout on every wait, nothing retried, no secret said.
 
 redis-py resends a command up to ten times when a connection fails; an XADD sent twice is two
 events. So nothing is retried here: whoever reads repeats the read, whoever appends decides.
 """
 
-import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
-__all__ = [
-    "CONTROL_CONNECTIONS",
-    "RedisUrlError",
-    "check_url",
-    "command",
-    "connect",
-    "describe",
-    "open_connection",
-    "shown_url",
-]
+from broker.redis.addresses import Address, SentinelAddress
 
-CONTROL_CONNECTIONS: Final = 4
-"""For what an edge asks beside the reads: the server's setup, and to unblock a blocked read."""
-_SCHEMES: Final = ("redis", "rediss", "unix")
+__all__ = ["aclose", "command", "connect", "describe", "open_connection", "primary_of"]
+
 _CONNECT_SECONDS: Final = 2.0
-_DATABASE: Final = re.compile(r"/?[0-9]{0,4}")
+_SENTINEL_SECONDS: Final = 1.0
+"""How long one of the sentinels may take, before the next is asked."""
 
 
-class RedisUrlError(ValueError):
-    """The URL can't be used; the message says what to change, without repeating its password."""
-
-
-def check_url(url: str) -> str:
-    """`url` if its form is right.
-
-    Raises:
-        RedisUrlError: it is not.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in _SCHEMES and bool(
-            parts.path if parts.scheme == "unix" else parts.hostname
-        )
-        # Reading the port checks it; an unescaped "/" in a password ends up there too.
-        usable = usable and (parts.port is None or parts.port > 0)
-        # redis-py reads the database from the path, and is stricter than it says.
-        usable = usable and (parts.scheme == "unix" or _DATABASE.fullmatch(parts.path) is not None)
-        parse_url(url)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise RedisUrlError(
-            f"{shown_url(url)} is not a Redis URL: write redis://host:6379/0, "
-            "rediss://host:6380/0 or unix:///path/to/socket, special characters of a password "
-            "percent-encoded"
-        )
-    return url
-
-
-def shown_url(url: str) -> str:
-    """`url` without user, password and query: fit for a log."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "(unreadable URL)"
-    if not url.lower().startswith((f"{parts.scheme}://", "//")):
-        # Without "//" it is not told apart into host and password.
-        return "(unreadable URL)"
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
-
-
-def connect(url: str, *, timeout_seconds: float, connections: int) -> Redis:
-    """A client that owns a pool that makes callers wait for a free connection, not fail.
+def connect(address: Address, *, timeout_seconds: float, connections: int) -> Redis:
+    """A client that makes callers wait for a free connection, not fail. To be closed by `aclose`.
 
     Args:
-        url: a checked URL.
+        address: of the server, or of those who know it.
         timeout_seconds: how long one command may take, its wait for an answer included.
         connections: the pool's size.
     """
-    # Only for TCP: redis-py's Unix socket connection does not take it.
-    keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=timeout_seconds,
-        # RESP2 has the same answer shapes on every server that we support.
-        protocol=2,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=min(_CONNECT_SECONDS, timeout_seconds),
-        health_check_interval=0,
-        retry=Retry(NoBackoff(), 0),
-        client_name="runcast",
-        **keepalive,
+    options: dict[str, Any] = {
+        # RESP2 unless the URL says otherwise: its answers' shapes are the same on every server.
+        "protocol": 2,
+        **address.options,
+        "max_connections": connections,
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": min(_CONNECT_SECONDS, timeout_seconds),
+        "health_check_interval": 0,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "runcast",
+        # Of Redis Enterprise; asked for by itself with RESP3, and an error elsewhere.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    if isinstance(address, SentinelAddress):
+        return Redis.from_pool(_sentinel_pool(address, options))
+    if "path" in options:
+        options["connection_class"] = UnixDomainSocketConnection
+    else:
+        # Only for TCP: redis-py's Unix socket connection does not take it.
+        options["socket_keepalive"] = True
+        options["connection_class"] = SSLConnection if options.pop("ssl", False) else Connection
+    return Redis.from_pool(BlockingConnectionPool(timeout=timeout_seconds, **options))
+
+
+def _sentinel_pool(address: SentinelAddress, options: Mapping[str, Any]) -> SentinelConnectionPool:
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        address.sentinels,
+        sentinel_kwargs={
+            **address.sentinel_options,
+            "protocol": 2,
+            "socket_timeout": _SENTINEL_SECONDS,
+            "socket_connect_timeout": _SENTINEL_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+        },
     )
-    return Redis.from_pool(pool)
+    return SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        address.service, sentinel, socket_keepalive=True, **options
+    )
+
+
+async def primary_of(client: Redis) -> tuple[str, int] | None:
+    """The address of the primary that Sentinel names now; `None` for a client without Sentinel.
+
+    Raises:
+        RedisError, OSError: no sentinel knows one.
+    """
+    pool = client.connection_pool
+    if not isinstance(pool, SentinelConnectionPool):
+        return None
+    host, port = await pool.sentinel_manager.discover_master(pool.service_name)
+    return str(host), int(port)
+
+
+async def aclose(client: Redis) -> None:
+    """Closes the client, and what it asks Sentinel with."""
+    await client.aclose()
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.sentinel_manager.aclose()
 
 
 def command(client: Redis, *words: object) -> Awaitable[Any]:

@@ -1,4 +1,4 @@
-"""Connections to Redis that many share: commands go out as they come, answers come in that order.
+"""A connection to Redis that many share: commands go out as they come, answers come in that order.
 
 This is every event's way in. redis-py gives each command a connection of its pool for itself, a
 timer and several turns of a task, which costs more than the command does; here it is one write, and
@@ -8,6 +8,7 @@ internals: see `_take_over` and its contract test.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,10 +21,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from broker.engine.flight import SingleFlight
 from broker.redis.connections import open_connection
 
-__all__ = ["Link", "Links"]
+__all__ = ["Link"]
 
 _INCOMPLETE: Final = object()
 _MOST_PENDING: Final = 10_000
@@ -33,17 +33,15 @@ _MOST_PENDING: Final = 10_000
 class Link(asyncio.Protocol):
     """One connection. Made by `open`; must be closed."""
 
-    def __init__(
-        self, connection: AbstractConnection, on_push: Callable[[Any], None] | None
-    ) -> None:
+    def __init__(self, connection: AbstractConnection) -> None:
         """
         Args:
             connection: redis-py's, connected.
-            on_push: is told all that the server sends, which is then no answer to anything: the
-                connection is subscribed to channels. An error ends it.
         """
+        self.on_push: Callable[[Any], None] | None = None
+        """Once it is set, it is told all that the server sends, which is then no answer to
+        anything: the connection is subscribed to channels. An error ends it."""
         self._connection = connection
-        self._on_push = on_push
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse,
@@ -53,18 +51,20 @@ class Link(asyncio.Protocol):
         self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
+        self.heard_at = time.monotonic()
+        """When the server last said anything, in the system's monotonic seconds."""
         self.lost = asyncio.Event()
         """Set once the connection is of no use any more."""
         self._transport = _take_over(connection, self)
 
     @classmethod
-    async def open(cls, client: Redis, on_push: Callable[[Any], None] | None = None) -> "Link":
+    async def open(cls, client: Redis) -> "Link":
         """A connection of its own to the client's server, with the client's settings.
 
         Raises:
             RedisError, OSError: it can't be had.
         """
-        return cls(await open_connection(client), on_push)
+        return cls(await open_connection(client))
 
     def __len__(self) -> int:
         """How many commands wait for their answer."""
@@ -99,6 +99,10 @@ class Link(asyncio.Protocol):
         if self._error is None:
             self._transport.write(_packed(words))
 
+    def abandon(self, reason: str) -> None:
+        """Has all that is under way fail, and everything after it."""
+        self._fail(RedisConnectionError(reason))
+
     async def aclose(self) -> None:
         """Closes it; what is under way fails."""
         self._fail(RedisConnectionError("the connection was closed"))
@@ -116,8 +120,9 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hands answers to whom they belong."""
-        reader, pending, on_push = self._reader, self._pending, self._on_push
+        reader, pending, on_push = self._reader, self._pending, self.on_push
         reader.feed(data)
+        self.heard_at = time.monotonic()
         try:
             while (answer := reader.gets()) is not _INCOMPLETE:
                 if on_push is not None:
@@ -186,62 +191,3 @@ def _take_over(
 def _packed(words: tuple[bytes | str | int, ...]) -> bytes:
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # stub: a tuple of one
     return packed
-
-
-class Links:
-    """Some connections to one server, opened when they are needed, and anew when they are lost."""
-
-    def __init__(self, client: Redis, *, count: int, timeout_seconds: float) -> None:
-        """
-        Args:
-            client: knows how to connect.
-            count: the most connections. An answer waits for those before it on its own: more
-                connections keep small answers from waiting for large ones.
-            timeout_seconds: how long one command may take.
-        """
-        self._client = client
-        self._timeout_seconds = timeout_seconds
-        self._links: list[Link | None] = [None] * count
-        self._opening: SingleFlight[int, Link] = SingleFlight()
-        self._closed = False
-
-    async def ask(self, *words: bytes | str | int) -> Any:
-        """A command's answer, as RESP has it.
-
-        Raises:
-            RedisError, OSError: the server says no, or does not answer.
-        """
-        index = self._least_busy()
-        link = self._links[index]
-        if link is None or link.lost.is_set():
-            link = await self._opening.do(index, lambda: self._open(index))
-        return await link.ask(*words, timeout=self._timeout_seconds)
-
-    async def aclose(self) -> None:
-        """Closes them; what is under way fails."""
-        self._closed = True
-        await self._opening.aclose()
-        for link in self._links:
-            if link is not None:
-                await link.aclose()
-
-    def _least_busy(self) -> int:
-        best, least = 0, _MOST_PENDING
-        for index, link in enumerate(self._links):
-            busy = 0 if link is None else len(link)
-            if busy < least:
-                best, least = index, busy
-            if not busy:
-                break
-        return best
-
-    async def _open(self, index: int) -> Link:
-        if self._closed:
-            raise RedisConnectionError("closed")
-        lost = self._links[index]
-        if lost is not None:
-            self._links[index] = None
-            await lost.aclose()
-        link = await Link.open(self._client)
-        self._links[index] = link
-        return link

@@ -6,10 +6,9 @@ any time: so whoever relies on them keeps looking.
 
 from typing import Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from broker.redis.connections import command
+from broker.redis.server import Server
 
 __all__ = ["channel_prefix", "flags_suffice", "see_to_notifications"]
 
@@ -25,28 +24,27 @@ def flags_suffice(flags: str) -> bool:
     return "K" in flags and ("t" in flags or "A" in flags)
 
 
-def channel_prefix(client: Redis) -> str:
+def channel_prefix(database: int) -> str:
     """What a key's channel begins with: notifications name their database."""
-    database = client.connection_pool.connection_kwargs.get("db") or 0
     return f"__keyspace@{database}__:"
 
 
-async def see_to_notifications(client: Redis, *, may_turn_on: bool) -> bool | None:
+async def see_to_notifications(server: Server, *, may_turn_on: bool) -> bool | None:
     """Whether the server notifies of stream commands; `None` if it does not tell (CONFIG GET is
     renamed, or not among our rights).
 
     Args:
-        client: of the server.
+        server: the one to ask.
         may_turn_on: where they are off, add what is missing to the server's flags (CONFIG SET).
 
     Raises:
         RedisError, OSError: it does not answer.
     """
-    flags = await _flags(client)
+    flags = await _flags(server)
     if flags is None or flags_suffice(flags) or not may_turn_on:
         return None if flags is None else flags_suffice(flags)
     try:
-        await command(client, "CONFIG SET", _SETTING, flags + _NEEDED)
+        await server.ask("CONFIG", "SET", _SETTING, flags + _NEEDED)
     except ResponseError as error:
         if _is_refusal(error):
             return False
@@ -54,24 +52,19 @@ async def see_to_notifications(client: Redis, *, may_turn_on: bool) -> bool | No
     return True
 
 
-async def _flags(client: Redis) -> str | None:
+async def _flags(server: Server) -> str | None:
     try:
-        answer = await command(client, "CONFIG GET", _SETTING)
+        answer = await server.ask("CONFIG", "GET", _SETTING)
     except ResponseError as error:
         if _is_refusal(error):
             return None
         raise
-    for name, value in answer.items():
-        if _text(name) == _SETTING:
-            return _text(value)
-    return None
+    # One setting: a map with RESP3, name and value in a list with RESP2.
+    values = list(answer.values()) if isinstance(answer, dict) else answer[1::2]
+    return values[0].decode() if values else None
 
 
 def _is_refusal(error: RedisError) -> bool:
     """Whether the server does not let us, as opposed to not being able to just now."""
     text = str(error).lower()
     return "unknown command" in text or "permission" in text or "not allowed" in text
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

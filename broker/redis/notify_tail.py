@@ -17,16 +17,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from broker.engine.backoff import backoff_seconds
 from broker.engine.cancelling import cancel
 from broker.engine.hub import Follower
 from broker.engine.log import LogUnavailable
-from broker.redis.connections import connect, describe
+from broker.redis.connections import describe
 from broker.redis.link import Link
 from broker.redis.notifications import channel_prefix, see_to_notifications
+from broker.redis.server import Server
 from broker.redis.streams import KeyTemplate
 from broker.redis.tail import ANSWER_MARGIN_SECONDS, TailSettings, TailStats
 from broker.wire.ids import RunId
@@ -49,9 +49,9 @@ class NotifyTail:
 
     def __init__(
         self,
+        server: Server,
         settings: TailSettings,
         keys: KeyTemplate,
-        control: Redis,
         random_source: random.Random,
         stats: TailStats,
         *,
@@ -59,9 +59,9 @@ class NotifyTail:
     ) -> None:
         """
         Args:
+            server: where the runs are.
             settings: bounds and intervals.
             keys: how keys are made.
-            control: the client to ask for the server's setup with.
             random_source: for the jitter of the backoff.
             stats: where to count.
             looks_at_setup: whether to see to it that the server notifies; if not, someone else
@@ -70,10 +70,10 @@ class NotifyTail:
         self.stats = stats
         self._settings = settings
         self._keys = keys
-        self._control = control
+        self._server = server
         self._random = random_source
         self._looks_at_setup = looks_at_setup
-        self._prefix = channel_prefix(control)
+        self._prefix = channel_prefix(server.database)
         self._follower: Follower | None = None
         self._channel_of: dict[RunId, bytes] = {}
         self._run_of: dict[bytes, RunId] = {}
@@ -148,17 +148,11 @@ class NotifyTail:
 
     async def _run(self) -> None:
         await self._first_watched.wait()
-        client = connect(
-            self._settings.url,
-            timeout_seconds=ANSWER_MARGIN_SECONDS,
-            connections=1,
-        )
         failures = 0
-        async with client:
-            while not self._closed:
-                try:
-                    await self._look_at_setup()
-                    link = await Link.open(client, self._heard)
+        while not self._closed:
+            try:
+                await self._look_at_setup()
+                async with self._server.link(self._heard) as link:
                     if failures:
                         self.stats.reconnects += 1
                         logger.info("tail resumed", runs=len(self._run_of), attempts=failures)
@@ -168,17 +162,16 @@ class NotifyTail:
                         await self._follow(link)
                     finally:
                         self._connected = False
-                        await link.aclose()
-                except NoPermissionError as error:
-                    await self._refuse(error)
-                except (LogUnavailable, RedisError, OSError, TimeoutError) as error:
-                    failures += 1
-                    if failures == 1:
-                        self.stats.interruptions += 1
-                        logger.warning(
-                            "tail interrupted", runs=len(self._run_of), error=describe(error)
-                        )
-                    await asyncio.sleep(self._backoff(failures))
+            except NoPermissionError as error:
+                await self._refuse(error)
+            except (LogUnavailable, RedisError, OSError, TimeoutError) as error:
+                failures += 1
+                if failures == 1:
+                    self.stats.interruptions += 1
+                    logger.warning(
+                        "tail interrupted", runs=len(self._run_of), error=describe(error)
+                    )
+                await asyncio.sleep(self._backoff(failures))
 
     async def _refuse(self, error: NoPermissionError) -> None:
         """Goes on without a subscription, which may be permitted later."""
@@ -285,7 +278,7 @@ class NotifyTail:
         if not self._looks_at_setup:
             return
         on = await see_to_notifications(
-            self._control, may_turn_on=self._settings.enable_notifications
+            self._server, may_turn_on=self._settings.enable_notifications
         )
         # A server that does not tell is taken at its operator's word.
         blind = on is False

@@ -3,10 +3,10 @@
 from typing import Final
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from broker.redis.connections import command, describe
+from broker.redis.connections import describe
+from broker.redis.deployment import Deployment
 from broker.redis.streams import KeyTemplate, parse_id
 from broker.wire.event import EventFormat, is_event_type
 from broker.wire.ids import RunId, StreamId
@@ -32,7 +32,7 @@ class Publisher:
 
     def __init__(
         self,
-        client: Redis,
+        deployment: Deployment,
         keys: KeyTemplate,
         events: EventFormat,
         *,
@@ -41,13 +41,13 @@ class Publisher:
     ) -> None:
         """
         Args:
-            client: must not retry commands by itself.
+            deployment: where the runs are.
             keys: how keys are made.
             events: the field names, and what ends a run.
             retention_seconds: how long a run is kept after its newest event.
             retention_after_end_seconds: the same after its terminal event.
         """
-        self._client = client
+        self._deployment = deployment
         self._keys = keys
         self._events = events
         self._retention = retention_seconds
@@ -71,7 +71,7 @@ class Publisher:
         key = self._keys.key(run_id)
         words = [part for pair in encoded.items() for part in pair]
         try:
-            entry_id = await command(self._client, "XADD", key, "*", *words)
+            entry_id = await self._deployment.ask(key, "XADD", key, "*", *words)
         except (RedisError, OSError, TimeoutError) as error:
             raise PublishError(f"not acknowledged by Redis: {describe(error)}") from error
         await self._expire(key, self._retention_after_end if final else self._retention)
@@ -79,7 +79,7 @@ class Publisher:
 
     async def _expire(self, key: str, seconds: int) -> None:
         try:
-            await command(self._client, "EXPIRE", key, seconds)
+            await self._deployment.ask(key, "EXPIRE", key, seconds)
         except (RedisError, OSError, TimeoutError) as error:
             # The event is in the run, and must not be taken for one that is not; the next append
             # sets the time again.

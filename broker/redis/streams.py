@@ -1,7 +1,8 @@
 """The engine's `Log`, over Redis: XREAD, XREVRANGE and XINFO STREAM of one key at a time."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any, Final
@@ -11,11 +12,11 @@ from redis.exceptions import RedisError, ResponseError
 
 from broker.engine.log import LogUnavailable, NotAStream, StreamInfo
 from broker.redis.connections import describe
-from broker.redis.link import Links
+from broker.redis.deployment import Deployment
 from broker.wire.event import Event, EventFormat
 from broker.wire.ids import RunId, StreamId
 
-__all__ = ["KeyTemplate", "RedisLog", "parse_id"]
+__all__ = ["KeyTemplate", "RedisLog", "parse_id", "xread_items"]
 
 logger = structlog.get_logger("runcast.redis")
 
@@ -56,8 +57,8 @@ def parse_id(raw: bytes) -> StreamId:
 class RedisLog:
     """Reads of runs' streams; see `broker.engine.log.Log`."""
 
-    def __init__(self, links: Links, keys: KeyTemplate, events: EventFormat) -> None:
-        self._links = links
+    def __init__(self, deployment: Deployment, keys: KeyTemplate, events: EventFormat) -> None:
+        self._deployment = deployment
         self._keys = keys
         self._events = events
         self.errors: Counter[str] = Counter()
@@ -67,37 +68,57 @@ class RedisLog:
     async def read(self, run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:
         """XREAD COUNT; without BLOCK, so a missing key and an empty stream are the same."""
         key = self._keys.key(run_id)
-        answer = await self._ask("XREAD", "COUNT", count, "STREAMS", key, str(after))
-        if not answer:
-            return ()
-        return [self._event(entry_id, fields) for entry_id, fields in answer[0][1]]
+        words = ("XREAD", "COUNT", count, "STREAMS", key, str(after))
+        for _, entries in xread_items(await self._ask(key, *words)):
+            return [self._event(entry_id, fields) for entry_id, fields in entries]
+        return ()
 
     async def read_many(
         self, after: Mapping[RunId, StreamId], count: int
     ) -> Mapping[RunId, Sequence[Event]]:
-        """XREAD COUNT with many keys, without BLOCK."""
-        runs = {self._keys.key(run_id).encode(): run_id for run_id in after}
-        answer = await self._ask(
-            *("XREAD", "COUNT", count, "STREAMS"),
-            *runs,
-            *(str(position) for position in after.values()),
-        )
+        """XREAD COUNT with many keys, without BLOCK; as many commands as it takes."""
+        runs = {self._keys.key(run_id): run_id for run_id in after}
+        groups = self._deployment.together(list(runs))
+        if len(groups) == 1:
+            answers = [await self._read_group(groups[0], runs, after, count)]
+        else:
+            answers = await asyncio.gather(
+                *(self._read_group(group, runs, after, count) for group in groups)
+            )
         return {
-            runs[key]: [self._event(entry_id, fields) for entry_id, fields in entries]
-            for key, entries in answer or ()
+            runs[key.decode()]: [self._event(entry_id, fields) for entry_id, fields in entries]
+            for answer in answers
+            for key, entries in answer
         }
+
+    async def _read_group(
+        self,
+        group: Sequence[str],
+        runs: Mapping[str, RunId],
+        after: Mapping[RunId, StreamId],
+        count: int,
+    ) -> Iterable[tuple[bytes, Any]]:
+        positions = (str(after[runs[key]]) for key in group)
+        words = ("XREAD", "COUNT", count, "STREAMS")
+        return xread_items(await self._ask(group[0], *words, *group, *positions))
 
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         """XREVRANGE COUNT, from the end or from below `before`."""
         highest = "+" if before is None else f"({before}"
         key = self._keys.key(run_id)
-        answer = await self._ask("XREVRANGE", key, highest, "-", "COUNT", count)
+        answer = await self._ask(key, "XREVRANGE", key, highest, "-", "COUNT", count)
         return [parse_id(entry_id) for entry_id, _ in answer or ()]
+
+    def failovers(self, run_id: RunId) -> Sequence[int]:
+        """Those that the run's server knows of; see `Server`."""
+        server = self._deployment.server_of(self._keys.key(run_id))
+        return () if server is None else server.failovers
 
     async def info(self, run_id: RunId) -> StreamInfo | None:
         """XINFO STREAM. Redis before 7.0 lacks the counters; see `StreamInfo`."""
+        key = self._keys.key(run_id)
         try:
-            answer = _pairs(await self._ask("XINFO", "STREAM", self._keys.key(run_id)))
+            answer = _pairs(await self._ask(key, "XINFO", "STREAM", key))
         except _NoSuchKey:
             return None
         max_deleted = answer.get(b"max-deleted-entry-id")
@@ -116,7 +137,7 @@ class RedisLog:
         Raises:
             LogUnavailable: it does not.
         """
-        await self._ask("PING")
+        await self._checked(self._deployment.ping())
 
     def _event(self, entry_id: bytes, fields: Sequence[bytes] | None) -> Event:
         return self._events.decode(parse_id(entry_id), _pairs(fields or ()))
@@ -124,9 +145,12 @@ class RedisLog:
     def _entry(self, entry: tuple[bytes, Sequence[bytes]] | None) -> Event | None:
         return None if entry is None else self._event(*entry)
 
-    async def _ask(self, *words: bytes | str | int) -> Any:
+    async def _ask(self, key: str, *words: bytes | str | int) -> Any:
+        return await self._checked(self._deployment.ask(key, *words))
+
+    async def _checked(self, asked: Awaitable[Any]) -> Any:
         try:
-            answer = await self._links.ask(*words)
+            answer = await asked
         except ResponseError as error:
             text = str(error)
             if text.startswith("WRONGTYPE"):
@@ -151,10 +175,19 @@ class RedisLog:
             logger.warning("redis does not answer", error=describe(error))
 
 
-def _pairs(flat: Sequence[Any]) -> dict[Any, Any]:
-    """What RESP2 has as a list of names and values in turn."""
-    items = iter(flat)
+def _pairs(answer: Any) -> dict[Any, Any]:
+    """A map: RESP3 has it as one, RESP2 as a list of names and values in turn."""
+    if isinstance(answer, dict):
+        return answer
+    items = iter(answer)
     return dict(zip(items, items, strict=True))
+
+
+def xread_items(answer: Any) -> Iterable[tuple[Any, Any]]:
+    """XREAD's keys and entries: RESP3 has a map, RESP2 a list of pairs, both nothing for none."""
+    if answer is None:
+        return ()
+    return answer.items() if isinstance(answer, dict) else answer
 
 
 class _NoSuchKey(Exception):

@@ -24,7 +24,6 @@ dead."""
 class TailSettings:
     """Bounds and intervals of the tail."""
 
-    url: str
     strategy: Strategy = "auto"
     enable_notifications: bool = False
     """Whether to turn keyspace notifications on where they are off (CONFIG SET)."""

@@ -18,6 +18,9 @@ class GapReason(StrEnum):
     another run's. What the viewer has is void; the run follows from its start."""
     UNKNOWN = "unknown"
     """The stream is gone, or entries were deleted from its middle."""
+    FAILOVER = "failover"
+    """Another Redis has taken over, which need not have had all of its predecessor's events: those
+    right after the cursor may be lost. Nothing is skipped, and what the viewer has stands."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ class ListLog:
     reads: int = 0
     failure: Exception | None = None
     held: asyncio.Event | None = None
+    moments: list[int] = field(default_factory=list)
+
+    def failovers(self, run_id: RunId) -> Sequence[int]:
+        return self.moments
 
     def append(self, *numbers: int, final: bool = False) -> None:
         self.events += [Event(at(number), "chunk", b"{}", final) for number in numbers]

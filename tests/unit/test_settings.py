@@ -17,7 +17,8 @@ from broker.wire.ids import RunId
 
 _SECRET: Final = "s3cret-w0rd"
 _REDIS_FORMS: Final = (
-    "write redis://host:6379/0, rediss://host:6380/0 or unix:///path/to/socket, "
+    "write redis://host:6379/0, rediss://host:6380/0, unix:///path/to/socket, "
+    "redis+sentinel://host:26379,host:26379/NAME or redis+cluster://host:6379,host:6379, "
     "special characters of a password percent-encoded"
 )
 _EXPOSED: Final = (
@@ -247,7 +248,7 @@ def test_what_is_derived_from_settings(tmp_path: Path, monkeypatch: pytest.Monke
     assert settings.events.terminal_rule == TerminalRule("state", frozenset({"ok"}))
     assert settings.request_limits.page_events == 7
     assert settings.request_limits.wait_seconds == 8
-    assert settings.tail_settings("redis://host").keys_per_connection == 9
+    assert settings.tail_settings.keys_per_connection == 9
 
 
 def test_settings_cannot_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
