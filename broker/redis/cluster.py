@@ -157,7 +157,9 @@ class Cluster:
         failure: Exception = ClusterDownError("no node known")
         for place in places:
             try:
-                answer = await (await self._server(place)).ask("CLUSTER", "SLOTS")
+                # Another may answer while this one hangs.
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    answer = await (await self._server(place)).ask("CLUSTER", "SLOTS")
             except (RedisError, OSError, TimeoutError) as error:
                 failure = error
                 continue

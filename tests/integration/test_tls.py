@@ -1,82 +1,92 @@
-"""`rediss://`: the same over TLS, with a certificate that is checked."""
+"""The same over TLS, with a certificate that is checked: one server, Sentinel's, a Cluster."""
 
+import asyncio
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 import redis.asyncio
-import trustme
 
+from tests.support.deployments import (
+    Certificates,
+    ClusterDeployment,
+    SentinelDeployment,
+    TlsRedis,
+)
 from tests.support.edges import Edge
 from tests.support.producer import append
-from tests.support.servers import free_port
 from tests.support.viewer import watch
-from tests.support.waiting import eventually_sync
+from tests.support.waiting import eventually
+
+_PASSWORD = "behind-tls"
 
 
 @pytest.fixture
-def tls_url(tmp_path: Path) -> Iterator[str]:
-    """A server that speaks TLS only."""
-    binary = shutil.which("redis-server")
-    if binary is None:
+def binary() -> str:
+    """A server with TLS."""
+    found = shutil.which("redis-server")
+    if found is None:
         pytest.skip("no redis-server with TLS here; the embedded Valkey is built without")
-    authority = trustme.CA()
-    server = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    server.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    server.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            binary,
-            *("--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1"),
-            *("--tls-cert-file", str(tmp_path / "cert.pem")),
-            *("--tls-key-file", str(tmp_path / "key.pem")),
-            *("--tls-ca-cert-file", str(tmp_path / "ca.pem")),
-            *("--tls-auth-clients", "no", "--save", "", "--dir", str(tmp_path)),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
-
-    def answers() -> bool:
-        try:
-            with redis.Redis.from_url(url, socket_timeout=1) as client:
-                return bool(client.ping())
-        except redis.RedisError:
-            return False
-
-    try:
-        eventually_sync(answers)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
+    return found
 
 
-async def test_over_tls(tls_url: str, run_id: str, tmp_path: Path) -> None:
-    edge = Edge(tls_url)
-    try:
+@pytest.fixture
+def certificates() -> Iterator[Certificates]:
+    with closing(Certificates()) as made:
+        yield made
+
+
+async def test_over_tls(binary: str, start_edge: Callable[..., Edge], run_id: str) -> None:
+    with TlsRedis(binary) as server:
+        edge = start_edge(server.url)
         async with (
-            redis.asyncio.Redis.from_url(tls_url, decode_responses=True) as worker,
+            redis.asyncio.Redis.from_url(server.url, decode_responses=True) as worker,
             watch(edge.events_url(run_id)) as viewer,
         ):
             await viewer.until_caught_up()
             ids = [await append(worker, run_id), await append(worker, run_id, "{}", "done")]
             await viewer.until_ended()
             assert viewer.ids == ids
-    finally:
-        edge.close()
 
 
 async def test_an_unknown_certificate_is_refused(
-    tls_url: str, start_edge: Callable[..., Edge], run_id: str
+    binary: str, start_edge: Callable[..., Edge], run_id: str
 ) -> None:
-    edge = start_edge(tls_url.partition("?")[0])
-    async with watch(edge.events_url(run_id)) as viewer:
-        await viewer.until_ended()
-    assert viewer.events == []
-    assert not viewer.caught_up
+    with TlsRedis(binary) as server:
+        edge = start_edge(server.untrusting_url)
+        async with watch(edge.events_url(run_id)) as viewer:
+            await viewer.until_ended()
+        assert viewer.events == []
+        assert not viewer.caught_up
+
+
+async def test_sentinel_over_tls_with_passwords(
+    binary: str, certificates: Certificates, start_edge: Callable[..., Edge], run_id: str
+) -> None:
+    """Every connection is authenticated, to the sentinels and to the primary they name."""
+    with SentinelDeployment(
+        binary, password=_PASSWORD, sentinel_password="watchman", certificates=certificates
+    ) as sentinel:
+        edge = start_edge(sentinel.url)
+        async with watch(edge.events_url(run_id)) as viewer:
+            await viewer.until_caught_up()
+            await asyncio.to_thread(sentinel.kill_primary)
+            async with redis.asyncio.Redis.from_url(
+                sentinel.primary_url, decode_responses=True
+            ) as worker:
+                entry_id = await append(worker, run_id)
+            await eventually(lambda: viewer.ids == [entry_id], within=20)
+        assert _PASSWORD not in edge.raw_log()
+
+
+async def test_a_cluster_over_tls(
+    binary: str, certificates: Certificates, start_edge: Callable[..., Edge], run_id: str
+) -> None:
+    with ClusterDeployment(binary, certificates=certificates) as cluster:
+        edge = start_edge(cluster.url)
+        node = cluster.node_of(f"run:{run_id}")
+        async with watch(edge.events_url(run_id)) as viewer:
+            await viewer.until_caught_up()
+            node.ask("XADD", f"run:{run_id}", "*", "type", "chunk", "data", "{}")
+            await viewer.until(1)
