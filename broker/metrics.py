@@ -122,6 +122,11 @@ class EdgeCollector(Collector):
             ),
             ("pages_shared", "Replay reads saved: read for someone else.", stats.pages_shared),
             (
+                "redis_failovers",
+                "Times that another Redis was found to have taken over.",
+                stats.failovers,
+            ),
+            (
                 "memory_hits",
                 "Replay reads saved: served from memory.",
                 stats.memory_hits,

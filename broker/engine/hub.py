@@ -334,6 +334,7 @@ class Hub:
         Args:
             concerned: whether a run was on the one that it took over from.
         """
+        self.stats.failovers += 1
         for feed in self._feeds.values():
             if feed.final is None and concerned(feed.run_id):
                 feed.doubt()

@@ -44,6 +44,8 @@ class Stats:
     slow: int = 0
     """Times that a subscriber went from live back to pulling."""
     subscribed: int = 0
+    failovers: int = 0
+    """Times that another Redis was found to have taken over."""
     gaps: Counter[GapReason] = field(default_factory=Counter)
     endings: Counter[Ending] = field(default_factory=Counter)
     latency: Latency = field(default_factory=Latency)

@@ -46,6 +46,7 @@ async def test_a_primary_that_is_killed(
         await arrives(sentinel, run_id, viewer)
         assert viewer.ids[:5] == ids
         assert [gap["reason"] for gap in viewer.gaps] == ["failover"]
+        assert edge.metric("runcast_redis_failovers_total") == 1
     assert not edge.traces()
 
 
