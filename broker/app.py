@@ -90,6 +90,8 @@ def make_edge(
         exception_handlers=dict(EXCEPTION_HANDLERS),
         lifespan=lambda app: _lifespan(deployment, log, hub, tail, background),
     )
+    # A redirect would lead to wherever the request's Host header says.
+    app.router.redirect_slashes = False
     return Edge(app, hub)
 
 

@@ -202,6 +202,8 @@ def tail(
     "redis_connections",
     "embedded_directory",
     "key_template",
+    "tail",
+    "tail_enable_notifications",
 )
 def check(as_json: bool, **flags: Any) -> None:
     """Check the settings and Redis, and say what to do about what is wrong.
@@ -211,8 +213,9 @@ def check(as_json: bool, **flags: Any) -> None:
       runcast check --json | jq '.checks[] | select(.level != "ok")'
 
     It looks at the version, at the rights that an edge needs (as the user of the URL), and at the
-    server's settings that can lose runs. It reads only, and writes nothing. Without --redis-url it
-    looks at the embedded Valkey of a `runcast serve` on this machine.
+    server's settings that can lose runs; at Sentinels, or at each primary of a Cluster, where the
+    URL names such. It reads only, and writes nothing. Without --redis-url it looks at the embedded
+    Valkey of a `runcast serve` on this machine.
 
     Exit codes: 0 no problem (there may be warnings), 1 a problem.
     """

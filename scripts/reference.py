@@ -1,9 +1,11 @@
-"""Makes docs/settings.md and docs/metrics.md from the code, so that they can't lag behind it.
+"""Makes docs/settings.md, docs/metrics.md and docs/openapi.json from the code, so that they can't
+lag behind it.
 
 .venv/bin/python scripts/reference.py            writes them
 .venv/bin/python scripts/reference.py --check    says whether they are up to date
 """
 
+import json
 import random
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Final, Literal, get_args, get_origin
 from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
+from broker.edge.openapi import make_document
 from broker.engine.hub import Hub
 from broker.engine.limits import Limits
 from broker.engine.stats import Stats
@@ -23,6 +26,7 @@ from broker.redis.streams import KeyTemplate, RedisLog
 from broker.redis.tail import TailSettings
 from broker.settings import Settings
 from broker.wire.event import EventFormat
+from broker.wire.request import RequestLimits
 
 _DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 _NOWHERE: Final = "redis://localhost"
@@ -68,6 +72,11 @@ def metrics_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def openapi_document() -> str:
+    """`docs/openapi.json`: what an edge with default limits serves at `/openapi.json`."""
+    return json.dumps(make_document(RequestLimits()), indent=2) + "\n"
+
+
 def _default(name: str, field: FieldInfo) -> str:
     if name == "embedded_directory":
         return _DIRECTORY
@@ -105,7 +114,11 @@ def _families() -> Iterator[Metric]:
 
 def main() -> int:
     """Writes the pages, or checks them."""
-    pages = {"settings.md": settings_page(), "metrics.md": metrics_page()}
+    pages = {
+        "settings.md": settings_page(),
+        "metrics.md": metrics_page(),
+        "openapi.json": openapi_document(),
+    }
     if "--check" not in sys.argv[1:]:
         for name, page in pages.items():
             (_DOCS / name).write_text(page)

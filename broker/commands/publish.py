@@ -134,10 +134,12 @@ async def _publish(
         publisher = Publisher(deployment, settings.keys, settings.events)
         if single is not None:
             await _append(publisher, run_id, single, "the event", tally)
-            return
-        with _shown(tally):
-            await _append_lines(publisher, run_id, tally)
-    click.echo(f"appended {tally.pace()}", err=True)
+        else:
+            with _shown(tally):
+                await _append_lines(publisher, run_id, tally)
+            click.echo(f"appended {tally.pace()}", err=True)
+    if publisher.retention_error is not None:
+        click.echo(f"the run is kept without a limit: {publisher.retention_error}", err=True)
 
 
 async def _reach(deployment: Deployment, url: str) -> None:

@@ -2,5 +2,6 @@
 
 ``events`` a run's stream and its JSON page · ``connection`` what a server may offer besides
 ASGI · ``asgi_sink`` the portable way to a client ·
-``operations`` health and metrics · ``problems`` errors as problem+json.
+``operations`` health and metrics · ``openapi`` the document of it all ·
+``problems`` errors as problem+json.
 """

@@ -1,4 +1,5 @@
-"""`/healthz`, `/readyz`, `/metrics`: for orchestrators, load balancers and Prometheus."""
+"""`/healthz`, `/readyz`, `/metrics`, `/openapi.json`: for orchestrators, load balancers, Prometheus
+and generators of clients."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from broker.edge.openapi import openapi_route
 from broker.engine.hub import Hub
 from broker.engine.log import LogUnavailable
+from broker.wire.request import RequestLimits
 
 __all__ = ["Exposition", "Own", "operations_routes"]
 
@@ -40,7 +43,10 @@ class Own:
 
 
 def operations_routes(
-    hub: Hub, ping: Callable[[], Awaitable[None]], exposition: Exposition
+    hub: Hub,
+    ping: Callable[[], Awaitable[None]],
+    exposition: Exposition,
+    limits: RequestLimits,
 ) -> list[Route]:
     """The routes.
 
@@ -48,6 +54,7 @@ def operations_routes(
         hub: whose health it is.
         ping: asks Redis; raises `LogUnavailable`.
         exposition: the metrics to show.
+        limits: what the OpenAPI document says may be asked for.
     """
 
     async def healthz(request: Request) -> Response:
@@ -74,6 +81,7 @@ def operations_routes(
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
+        openapi_route(limits),
     ]
 
 

@@ -74,6 +74,10 @@ def judge(position: StreamId, first: StreamId | None, info: StreamInfo | None) -
 
 def _judge_start(first: StreamId, info: StreamInfo) -> Verdict | Hole:
     """Whether `first` was the stream's first event. Redis before 7.0 can't tell: trusted."""
+    head = info.first_event
+    if head is None or head.id != first:
+        # The bookkeeping may be another stream's by now, which is whole.
+        return Verdict.READ_AGAIN
     if info.whole is False:
         return Hole(_why_gone(info), first.predecessor())
     return Verdict.CONTINUOUS

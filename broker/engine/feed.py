@@ -74,7 +74,8 @@ class Feed:
         if page.after != self.end or self.final is not None:
             return False
         if page.ended:
-            self.final = self.end
+            self._finish(self.end)
+            self.notify()
             return True
         if page.gap is not None:
             if page.gap.reason is GapReason.FAILOVER:
@@ -118,10 +119,13 @@ class Feed:
         for group in self.live.groups:
             group.push(batch, self._unsent_limit, now, self._stats)
         if batch.last.final:
-            self.final = batch.last.id
-            for subscriber in list(self.live):
-                subscriber.end(Ending.TERMINAL)
+            self._finish(batch.last.id)
         self._observe(page, viewers, wall_ms)
+
+    def _finish(self, final: StreamId) -> None:
+        self.final = final
+        for subscriber in list(self.live):
+            subscriber.end(Ending.TERMINAL)
 
     def _observe(self, page: Page, viewers: int, wall_ms: float) -> None:
         if not viewers:
@@ -136,9 +140,13 @@ class Feed:
         for subscriber in list(self.live):
             subscriber.unsettle()
         self.epoch = next(_EPOCHS)
+        end = self.end
         self.window.restart(START)
         for subscriber in list(self.subscribers):
-            subscriber.restart(gap)
+            # Who is beyond the end comes from an edge that has noticed before: their own page
+            # tells where they are.
+            if subscriber.position <= end:
+                subscriber.restart(gap)
 
     def _skip(self, gap: Gap, position: StreamId) -> None:
         # Who is behind finds the hole by themselves when they pull.

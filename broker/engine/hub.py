@@ -216,13 +216,15 @@ class Hub:
 
         It has fewer than there are only where they are large, or where a gap comes next.
         """
-        run_id = opening.feed.run_id
+        run_id, epoch = opening.feed.run_id, opening.feed.epoch
         page = await self._replay.page(
-            run_id, opening.position, lenient=opening.lenient, limit=limit
+            run_id, opening.position, epoch=epoch, lenient=opening.lenient, limit=limit
         )
         room = _JSON_PAGES * self._limits.page_bytes
         while page.more and len(page.events) < limit and page.size < room:
-            following = await self._replay.page(run_id, page.last, limit=limit - len(page.events))
+            following = await self._replay.page(
+                run_id, page.last, epoch=epoch, limit=limit - len(page.events)
+            )
             if following.gap is not None or following.ended:
                 break
             page = page.joined(following)
@@ -373,8 +375,9 @@ class Hub:
         self._feeds[run_id] = feed
         self._look_at_use(feed)
         if feed.final is None:
-            moments = self._log.failovers(run_id)
-            if feed.end.ms and any(feed.end.ms < moment for moment in moments):
+            if feed.end.ms and any(
+                feed.end.ms < failover.latest_ms for failover in self._log.failovers(run_id)
+            ):
                 feed.doubt()
             self._tail.watch(run_id)
         return feed
@@ -427,7 +430,9 @@ class Hub:
         # Another read may have moved it meanwhile, to before what only this one saw.
         fits = feed.apply(page, now=now, wall_ms=wall_ms)
         if feed.final is not None:
-            self._tail.unwatch(feed.run_id)
+            # Another feed may have its place by now.
+            if self._feeds.get(feed.run_id) is feed:
+                self._tail.unwatch(feed.run_id)
             return True
         return fits and not page.more
 
@@ -483,8 +488,11 @@ class Hub:
         feed = subscriber.feed
         head, position, epoch = feed.window.head, subscriber.position, feed.epoch
         lenient = subscriber.lenient
-        page = await self._replay.page(feed.run_id, position, lenient=lenient)
-        if page.gap is None and position <= feed.end:
+        page = await self._replay.page(feed.run_id, position, epoch=epoch, lenient=lenient)
+        if feed.epoch != epoch:
+            # Read before the run began anew, and perhaps of what it was.
+            return
+        if page.gap is None and position <= feed.end and _meets(page, head):
             if page.batch is not None and page.last <= feed.window.head:
                 self._recent.put(epoch, position, page.batch, lenient=lenient)
             subscriber.receive(page, head)
@@ -492,8 +500,24 @@ class Hub:
         # The stream is not what the feed takes it for, or the feed is behind (the viewer may come
         # from a faster edge): the feed looks first, then the viewer is placed.
         await self._advance_fully(feed)
+        if feed.epoch != epoch:
+            return
+        if page.ended:
+            subscriber.receive(page, head)
+            return
+        if feed.final is not None:
+            # An ended run is not watched: another may have its place by now.
+            present = await self._opens.do(feed.run_id, lambda: self._open(feed.run_id))
+            if present.end != feed.end:
+                subscriber.move(present)
+                self._look_at_use(feed)
+                self._look_at_use(present)
+                return
         if page.gap is None and subscriber.position == position > feed.end:
-            subscriber.rewind()
+            # There before the feed looked, and after: it looked at the same stream.
+            again = await self._replay.page(feed.run_id, position, epoch=epoch, lenient=lenient)
+            if again.gap is None and feed.epoch == epoch and position > feed.end:
+                subscriber.rewind()
         else:
             subscriber.receive(page, head)
 
@@ -550,6 +574,14 @@ class Hub:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("task failed", task=task.get_name(), exc_info=error)
+
+
+def _meets(page: Page, head: StreamId) -> bool:
+    """Whether what the page says of the stream fits a window that begins after `head`: it does
+    not reach so far, or has that id."""
+    if page.after >= head or (page.more and page.last < head):
+        return True
+    return any(event.id == head for event in page.events)
 
 
 def _wheel_width(limits: Limits) -> float:

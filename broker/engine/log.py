@@ -7,7 +7,22 @@ from typing import Protocol
 from broker.wire.event import Event
 from broker.wire.ids import RunId, StreamId
 
-__all__ = ["Log", "LogUnavailable", "NotAStream", "StreamInfo"]
+__all__ = ["Failover", "Log", "LogUnavailable", "NotAStream", "StreamInfo"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Failover:
+    """When a server was replaced by another: as near as can be told, in milliseconds since 1970."""
+
+    earliest_ms: int
+    """No entry that only the new server has is older."""
+    latest_ms: int
+    """No entry that it has from the old one is younger."""
+
+    def between(self, before: StreamId, after: StreamId) -> bool:
+        """Whether it may have been between two neighbouring entries. Only ids that Redis made
+        from its clock tell."""
+        return 0 < before.ms < self.latest_ms and after.ms >= self.earliest_ms
 
 
 class LogUnavailable(Exception):
@@ -60,10 +75,9 @@ class Log(Protocol):
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         """Up to `count` ids, newest first, of entries below `before` (XREVRANGE)."""
 
-    def failovers(self, run_id: RunId) -> Sequence[int]:
+    def failovers(self, run_id: RunId) -> Sequence[Failover]:
         """When the run's server was replaced by another that may lack its newest entries, as far
-        as this process has seen: in milliseconds since 1970, each at or before the first entry
-        that only the new server has."""
+        as this process has seen."""
 
     async def info(self, run_id: RunId) -> StreamInfo | None:
         """The stream's bookkeeping; `None` if there is no stream (XINFO STREAM)."""

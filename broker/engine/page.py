@@ -7,7 +7,7 @@ from functools import cached_property
 from broker.engine.continuity import Hole, Verdict, judge
 from broker.engine.delivery import Batch
 from broker.engine.limits import Limits
-from broker.engine.log import Log
+from broker.engine.log import Failover, Log
 from broker.engine.stats import Stats
 from broker.wire.event import Event
 from broker.wire.frame import Frame, encode
@@ -99,9 +99,9 @@ class PageReader:
             if events and events[0].id == after:
                 if events[0].final:
                     return Page(after, after, (), ended=True)
-                return self._up_to_failover(run_id, _page(after, after, events[1:], count))
+                return self._page(run_id, after, events[1:], count)
             if after == START and lenient:
-                return self._up_to_failover(run_id, _page(after, after, events, count))
+                return self._page(run_id, after, events, count)
             info = await self._log.info(run_id)
             match judge(after, events[0].id if events else None, info):
                 case Verdict.READ_AGAIN:
@@ -109,7 +109,7 @@ class PageReader:
                 case Verdict.ENDED:
                     return Page(after, after, (), ended=True)
                 case Verdict.CONTINUOUS:
-                    return self._up_to_failover(run_id, _page(after, after, events, count))
+                    return self._page(run_id, after, events, count)
                 case Hole(reason, resume_after):
                     if resume_after == START and info is not None:
                         events = await self._fetch(run_id, START, count)
@@ -143,8 +143,7 @@ class PageReader:
             after = positions[run_id]
             self._learn(run_id, events, after)
             if events and events[0].id == after and not events[0].final:
-                page = _page(after, after, events[1:], _EVENTS_TOGETHER)
-                pages[run_id] = self._up_to_failover(run_id, page)
+                pages[run_id] = self._page(run_id, after, events[1:], _EVENTS_TOGETHER)
         return pages
 
     def forget(self, run_id: RunId) -> None:
@@ -159,30 +158,10 @@ class PageReader:
         self._learn(run_id, events, after)
         return events
 
-    def _up_to_failover(self, run_id: RunId, page: Page) -> Page:
-        """The page, cut before the first event that came after a failover; or, if that is its
-        first, with a gap before it.
-
-        Only ids that Redis made from its clock tell on which side of a failover they are.
-        """
+    def _page(self, run_id: RunId, after: StreamId, events: Sequence[Event], count: int) -> Page:
+        page = _page(after, after, events, count)
         failovers = self._log.failovers(run_id)
-        if not failovers:
-            return page
-        before = page.start
-        for index, event in enumerate(page.events):
-            if before.ms and any(before.ms < moment <= event.id.ms for moment in failovers):
-                if index:
-                    return replace(page, events=page.events[:index], more=True)
-                gap = Gap(page.after, event.id, GapReason.FAILOVER)
-                rest = self._up_to_failover(
-                    run_id, replace(page, start=event.id, events=page.events[1:])
-                )
-                if rest.gap is not None:
-                    # Another one right behind: the next page begins with it.
-                    return replace(page, gap=gap, events=(event,), more=True)
-                return replace(page, gap=gap, events=(event, *rest.events), more=rest.more)
-            before = event.id
-        return page
+        return _up_to_failover(page, failovers) if failovers else page
 
     def _sized(self, run_id: RunId) -> int:
         average = self._event_bytes.get(run_id)
@@ -200,6 +179,22 @@ class PageReader:
         mean = sum(len(event.data) for event in events) / len(events)
         known = self._event_bytes.get(run_id, 0.0)
         self._event_bytes[run_id] = mean if mean > known else (3 * known + mean) / 4
+
+
+def _up_to_failover(page: Page, failovers: Sequence[Failover]) -> Page:
+    """The page, cut before the first event that may have come after a failover; if that is its
+    first, it has a gap before it, and whatever else may be the place is told by that, too."""
+    before, gap = page.start, page.gap
+    told: list[Failover] = []
+    for index, event in enumerate(page.events):
+        here = [one for one in failovers if one not in told and one.between(before, event.id)]
+        if here and index:
+            return replace(page, events=page.events[:index], gap=gap, more=True)
+        if here:
+            gap = Gap(page.after, event.id, GapReason.FAILOVER)
+            told = here
+        before = event.id
+    return replace(page, gap=gap)
 
 
 def _until_final(events: Sequence[Event]) -> tuple[Event, ...]:

@@ -9,6 +9,8 @@ from broker.wire.ids import RunId, StreamId
 
 __all__ = ["Replay"]
 
+_Key = tuple[RunId, StreamId, int, bool, int | None]
+
 
 class Replay:
     """Pages for any number of viewers, at most `concurrency` reads at a time.
@@ -20,14 +22,29 @@ class Replay:
     def __init__(self, reader: PageReader, concurrency: int, stats: Stats) -> None:
         self._reader = reader
         self._slots = asyncio.Semaphore(concurrency)
-        self._flights: SingleFlight[tuple[RunId, StreamId, bool, int | None], Page] = SingleFlight()
+        self._flights: SingleFlight[_Key, Page] = SingleFlight()
         self._stats = stats
 
     async def page(
-        self, run_id: RunId, after: StreamId, *, lenient: bool = False, limit: int | None = None
+        self,
+        run_id: RunId,
+        after: StreamId,
+        *,
+        epoch: int,
+        lenient: bool = False,
+        limit: int | None = None,
     ) -> Page:
-        """The page after `after`; see `PageReader.read`."""
-        key = (run_id, after, lenient, limit)
+        """The page after `after`; see `PageReader.read`.
+
+        Args:
+            run_id: the run.
+            after: the position.
+            epoch: the feed's: a page that was asked for before the run began anew, or another
+                Redis took over, is not for who asks after that.
+            lenient: see `PageReader.read`.
+            limit: see there.
+        """
+        key = (run_id, after, epoch, lenient, limit)
         if key in self._flights:
             self._stats.pages_shared += 1
 

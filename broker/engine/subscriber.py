@@ -192,8 +192,11 @@ class Subscriber:
         if gap is not None and start > window.head and gap.reason is not GapReason.FAILOVER:
             # The window still has what the stream has lost: the hole is smaller, or none.
             start = max(window.head, self._position)
-            resumed_at = window.first or gap.resumed_at
-            gap = None if start == self._position else Gap(gap.requested, resumed_at, gap.reason)
+            rest = window.tail(start, 0)
+            resumed_at = gap.resumed_at if rest is None else rest.frames[0].id
+            # A position that the window does not know may be of another stream.
+            proven = start == self._position and window.covers(start)
+            gap = None if proven else Gap(gap.requested, resumed_at, gap.reason)
         if gap is not None:
             self._say(gap, start)
         self.lenient = False
@@ -222,6 +225,15 @@ class Subscriber:
         """From LIVE back to REPLAYING, where it stands: the feed's end is about to jump."""
         self._leave_group()
         self.state = State.REPLAYING
+
+    def move(self, feed: "Feed") -> None:
+        """To another feed of the run, while REPLAYING: this one's run is over, and another has
+        its place."""
+        if self.state is State.REPLAYING:
+            self.feed.subscribers.discard(self)
+            self.feed = feed
+            feed.subscribers.add(self)
+            self._settle()
 
     def restart(self, gap: Gap) -> None:
         """The feed says that the run begins anew: all that the viewer has is void."""

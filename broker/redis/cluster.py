@@ -182,6 +182,8 @@ class Cluster:
             ranges.append((int(first), int(last), (host, int(primary[1]))))
         ranges.sort()
         if ranges == self._ranges:
+            for server in self._primaries:
+                server.confirm()
             return
         slots: list[Server | None] = [None] * SLOTS
         for first, last, place in ranges:

@@ -46,6 +46,8 @@ def connect(address: Address, *, timeout_seconds: float, connections: int) -> Re
         "health_check_interval": 0,
         "retry": Retry(NoBackoff(), 0),
         "client_name": "runcast",
+        # CLIENT SETINFO: a right more, for nothing that we need.
+        "driver_info": None,
         # Of Redis Enterprise; asked for by itself with RESP3, and an error elsewhere.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
@@ -66,6 +68,7 @@ def _sentinel_pool(address: SentinelAddress, options: Mapping[str, Any]) -> Sent
         sentinel_kwargs={
             **address.sentinel_options,
             "protocol": 2,
+            "driver_info": None,
             "socket_timeout": _SENTINEL_SECONDS,
             "socket_connect_timeout": _SENTINEL_SECONDS,
             "retry": Retry(NoBackoff(), 0),

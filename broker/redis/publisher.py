@@ -52,6 +52,8 @@ class Publisher:
         self._events = events
         self._retention = retention_seconds
         self._retention_after_end = retention_after_end_seconds
+        self.retention_error: str | None = None
+        """Why the newest append has not set how long its run is kept; `None` if it has."""
 
     async def publish(self, run_id: RunId, event_type: str, data: str) -> StreamId:
         """Appends one event.
@@ -84,3 +86,6 @@ class Publisher:
             # The event is in the run, and must not be taken for one that is not; the next append
             # sets the time again.
             logger.warning("retention not set", key=key, error=describe(error))
+            self.retention_error = describe(error)
+        else:
+            self.retention_error = None

@@ -1,7 +1,9 @@
 """One primary, wherever it is now: the connections to it, and whether it is still what it was."""
 
 import asyncio
+import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -14,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from broker.engine.cancelling import cancel
 from broker.engine.flight import SingleFlight
+from broker.engine.log import Failover
 from broker.redis.addresses import Address, SentinelAddress
 from broker.redis.connections import aclose, connect, primary_of
 from broker.redis.link import Link
@@ -25,6 +28,8 @@ logger = structlog.get_logger("runcast.redis")
 _LOOK_SECONDS: Final = 1.0
 """How often Sentinel is asked whether the primary is still the same."""
 _FAILOVERS_KEPT: Final = 16
+_CLOCKS_DIFFER_SECONDS: Final = 0.5
+"""How far this clock and those of the servers may be apart."""
 _NO_HISTORY: Final = b"0" * 40
 """A second replication id that is none: this server was never another's replica."""
 
@@ -41,9 +46,8 @@ class Server:
             timeout_seconds: how long one command may take.
         """
         self.address = address
-        self.failovers: tuple[int, ...] = ()
-        """When another server took over, in milliseconds since 1970, never later than its first
-        new entry: the moment when the one before was last heard of."""
+        self.failovers: tuple[Failover, ...] = ()
+        """When others took over, as far as this process has seen."""
         self.on_failover: Callable[[], None] = _nobody_cares
         """Called when another server has taken over, before anything is read from it."""
         self._client = connect(address, timeout_seconds=timeout_seconds, connections=connections)
@@ -55,6 +59,9 @@ class Server:
         self._history: bytes | None = None
         self._before: bytes = _NO_HISTORY
         self._heard_at = time.monotonic()
+        self._confirmed_at = math.inf
+        # Those of servers that others have taken over from: none of them comes back.
+        self._superseded: deque[bytes] = deque(maxlen=_FAILOVERS_KEPT)
         self._primary: tuple[str, int] | None = None
         self._closed = False
         self._task: asyncio.Task[None] | None = None
@@ -85,9 +92,14 @@ class Server:
     def noticed_failover(self, other: "Server") -> None:
         """Says that this server has taken over from another, which may have the same address."""
         heard_at = max([other._heard_at, *(link.heard_at for link in other._lost_links())])
-        moment = (time.time() - (time.monotonic() - heard_at)) * 1000
+        # One that hung is heard of again after another has taken over.
+        earliest = time.time() - (time.monotonic() - min(heard_at, other._confirmed_at))
+        failover = Failover(
+            int(1000 * (earliest - _CLOCKS_DIFFER_SECONDS)),
+            int(1000 * (time.time() + _CLOCKS_DIFFER_SECONDS)),
+        )
         self.inherit(other)
-        self.failovers = (*self.failovers, int(moment))[-_FAILOVERS_KEPT:]
+        self.failovers = (*self.failovers, failover)[-_FAILOVERS_KEPT:]
         logger.warning("another redis has taken over", url=self.shown)
         self.on_failover()
 
@@ -95,6 +107,10 @@ class Server:
         """Takes over what is known of the runs that were on the other until now."""
         known = {*self.failovers, *other.failovers}
         self.failovers = tuple(sorted(known))[-_FAILOVERS_KEPT:]
+
+    def confirm(self) -> None:
+        """Takes note that this is still the primary, as those say who decide it."""
+        self._confirmed_at = time.monotonic()
 
     def _lost_links(self) -> list[Link]:
         return [link for link in self._open if link.lost.is_set()]
@@ -197,11 +213,21 @@ class Server:
         info = dict(line.partition(b":")[::2] for line in answer.split(b"\r\n"))
         if isinstance(self.address, SentinelAddress) and info.get(b"role") != b"master":
             raise RedisConnectionError("sentinel names a server that is no primary yet")
-        known, self._history = self._history, info.get(b"master_replid")
+        history = info.get(b"master_replid")
+        if history in self._superseded:
+            raise RedisConnectionError("this primary was replaced, and does not know it yet")
+        known, self._history = self._history, history
         self._before = info.get(b"master_replid2", _NO_HISTORY)
+        if known is None or known == history:
+            return
+        for other in self._open:
+            # What has an answer of the one before and one of this can't be put together.
+            if other is not link:
+                other.abandon("another redis has taken over")
         # A server that was restarted has a new id too, but no second one: all that it has lost, it
         # has lost from the end, and the positions tell. One that was promoted has the old one's.
-        if known not in (None, self._history) and self._before != _NO_HISTORY:
+        if self._before != _NO_HISTORY:
+            self._superseded.append(known)
             self.noticed_failover(self)
 
     async def _watch_primary(self) -> None:
@@ -212,6 +238,8 @@ class Server:
                 if self._primary not in (None, primary):
                     for link in list(self._open):
                         link.abandon("sentinel names another primary")
+                else:
+                    self.confirm()
                 self._primary = primary
             await asyncio.sleep(_LOOK_SECONDS)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
-from broker.engine.log import LogUnavailable, NotAStream, StreamInfo
+from broker.engine.log import Failover, LogUnavailable, NotAStream, StreamInfo
 from broker.redis.connections import describe
 from broker.redis.deployment import Deployment
 from broker.wire.event import Event, EventFormat
@@ -109,7 +109,7 @@ class RedisLog:
         answer = await self._ask(key, "XREVRANGE", key, highest, "-", "COUNT", count)
         return [parse_id(entry_id) for entry_id, _ in answer or ()]
 
-    def failovers(self, run_id: RunId) -> Sequence[int]:
+    def failovers(self, run_id: RunId) -> Sequence[Failover]:
         """Those that the run's server knows of; see `Server`."""
         server = self._deployment.server_of(self._keys.key(run_id))
         return () if server is None else server.failovers

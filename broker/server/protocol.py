@@ -10,6 +10,7 @@ contract, and fails loudly on one that differs.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -19,19 +20,29 @@ from broker.wire.problem import CONTENT_TYPE, BadHttp
 
 __all__ = ["EdgeProtocol"]
 
+_MOST_BYTES_KEPT: Final = 64 << 10
+"""Of a head, or of trailers, in one go: the parser keeps all of it, and copies what it has of a
+header with each piece that comes, for as long as it comes."""
+
 
 class EdgeProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, with a way out."""
 
     _deaf = False
+    _steps = 0
+    """How often a head, a body or a message has come to something."""
+    _kept_bytes = 0
+    """Of the pieces since then."""
 
     def on_message_begin(self) -> None:
         """Also puts the way to drop the connection into the request's scope."""
         super().on_message_begin()
+        self._steps += 1
         self.scope["extensions"] = {ABORT_EXTENSION: {"abort": self.transport.abort}}
 
     def on_headers_complete(self) -> None:
         """Also puts the way to take the connection over into the request's scope."""
+        self._steps += 1
         super().on_headers_complete()
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope:
@@ -69,9 +80,24 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes nothing more from a client who has stopped to speak HTTP in the middle of an
-        answer."""
-        if not self._deaf:
-            super().data_received(data)
+        answer; refuses headers without an end."""
+        if self._deaf:
+            return
+        before = self._steps
+        super().data_received(data)
+        self._kept_bytes = self._kept_bytes + len(data) if self._steps == before else 0
+        if self._kept_bytes > _MOST_BYTES_KEPT and not self.transport.is_closing():
+            self.send_400_response("too many headers")
+
+    def on_body(self, body: bytes) -> None:
+        """Also takes note of it."""
+        self._steps += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Also takes note of it."""
+        self._steps += 1
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
         """Also refuses a target that is not ASCII (RFC 9112, 3.2), which uvicorn can't decode."""
@@ -86,6 +112,9 @@ class EdgeProtocol(HttpToolsProtocol):
         if answering or self.pipeline:
             self._deaf = True
             return
+        if cycle is not None:
+            # Its task may not have begun; it is not going to answer.
+            cycle.disconnected = True
         body = BadHttp().body()
         head = (
             "HTTP/1.1 400 Bad Request\r\n"

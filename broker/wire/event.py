@@ -13,6 +13,8 @@ __all__ = ["Event", "EventFormat", "TerminalRule", "is_event_type"]
 
 _FORBIDDEN_IN_TYPE: Final = str.maketrans("", "", "\r\n\0")
 _RESERVED_PREFIX: Final = "runcast."
+_SHORT_TYPE_BYTES: Final = 256
+"""Types of up to this size are decoded once."""
 
 
 class Event(NamedTuple):
@@ -95,7 +97,9 @@ class EventFormat:
         are stripped from the type; both set `repaired`. An entry without a data field becomes a
         JSON object of its other fields.
         """
-        event_type, type_repaired = _decode_type(fields.get(self._type_key, b""))
+        raw_type = fields.get(self._type_key, b"")
+        decode_type = _decode_short_type if len(raw_type) <= _SHORT_TYPE_BYTES else _decode_type
+        event_type, type_repaired = decode_type(raw_type)
         raw = fields.get(self._data_key)
         if raw is None:
             data, data_repaired = self._other_fields(fields)
@@ -129,11 +133,14 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-@lru_cache(maxsize=1024)
 def _decode_type(raw: bytes) -> tuple[str, bool]:
     text = raw.decode("utf-8", "replace")
     stripped = text.translate(_FORBIDDEN_IN_TYPE)
     return stripped, stripped != text or not _is_utf8(raw)
+
+
+# A type may be as large as an entry: a thousand of those are not kept.
+_decode_short_type = lru_cache(maxsize=1024)(_decode_type)
 
 
 def _decode_data(raw: bytes) -> tuple[bytes, bool]:

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 _LINE_BREAK: Final = re.compile(rb"\r\n|\r|\n")
+_SHORT_TYPE: Final = 256
+"""Types of up to so many characters are encoded once."""
 
 
 class Frame(NamedTuple):
@@ -41,14 +43,17 @@ def encode(event: Event) -> Frame:
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(_LINE_BREAK.split(data))
     ms, seq = event.id
-    wire = b"id: %d-%d\n%bdata: %b\n\n" % (ms, seq, _event_line(event.type), data)
+    event_line = _short_event_line if len(event.type) <= _SHORT_TYPE else _event_line
+    wire = b"id: %d-%d\n%bdata: %b\n\n" % (ms, seq, event_line(event.type), data)
     return Frame(event.id, event.type, wire, event.final)
 
 
-@lru_cache(maxsize=1024)
 def _event_line(event_type: str) -> bytes:
-    # A producer has a handful of types; one that makes up new ones costs a few bytes each here.
     return f"event: {event_type}\n".encode() if event_type else b""
+
+
+# A producer has a handful of types; one that makes up new ones costs a few bytes each here.
+_short_event_line = lru_cache(maxsize=1024)(_event_line)
 
 
 def greeting(retry_milliseconds: int, position: StreamId | None = None) -> bytes:

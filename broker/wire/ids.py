@@ -8,13 +8,16 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, NewType
 
-__all__ = ["START", "RunId", "StreamId", "is_run_id"]
+__all__ = ["GREATEST_PART", "RUN_ID_PATTERN", "START", "RunId", "StreamId", "is_run_id"]
 
 RunId = NewType("RunId", str)
 
-_RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+RUN_ID_PATTERN: Final = r"[A-Za-z0-9_-]{1,128}"
+GREATEST_PART: Final = 2**64 - 1
+"""Of each of an id's two numbers."""
+
+_RUN_ID: Final = re.compile(RUN_ID_PATTERN)
 _STREAM_ID: Final = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
-_MAX: Final = 2**64 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_TIME_MS: Final = 253_402_214_400_000
 """A day before the year 10000: what comes after can't be written in every zone's local time."""
@@ -42,7 +45,7 @@ class StreamId(NamedTuple):
         if match is None:
             raise ValueError("not <milliseconds>-<sequence>")
         ms, seq = int(match[1]), int(match[2])
-        if ms > _MAX or seq > _MAX:
+        if ms > GREATEST_PART or seq > GREATEST_PART:
             raise ValueError("a part is above 2^64 - 1")
         return cls(ms, seq)
 
@@ -55,12 +58,12 @@ class StreamId(NamedTuple):
         if self.seq:
             return StreamId(self.ms, self.seq - 1)
         if self.ms:
-            return StreamId(self.ms - 1, _MAX)
+            return StreamId(self.ms - 1, GREATEST_PART)
         raise ValueError("0-0 has no predecessor")
 
     def successor(self) -> "StreamId":
         """The least id above this one; no entry can lie between the two."""
-        if self.seq < _MAX:
+        if self.seq < GREATEST_PART:
             return StreamId(self.ms, self.seq + 1)
         return StreamId(self.ms + 1, 0)
 

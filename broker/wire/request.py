@@ -14,6 +14,8 @@ from broker.wire.ids import StreamId
 from broker.wire.problem import BadCursor, BadParameter
 
 __all__ = [
+    "CURSOR_PARAMETERS",
+    "MAX_TYPES",
     "Beginning",
     "EventsRequest",
     "Latest",
@@ -24,11 +26,13 @@ __all__ = [
     "Start",
 ]
 
-_CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "since")
+CURSOR_PARAMETERS: Final = ("last_event_id", "lastEventId", "since")
 _COUNT: Final = re.compile(r"-[1-9][0-9]{0,9}")
-_NUMBER: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")
+_SECONDS: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,40})?(e-[0-9]{1,3})?")
+"""As languages write a float: `0.1 + 0.2`, and small ones such as `1e-05`."""
+_QUALITY: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")
 _TYPES_SHOWN: Final = "give the types as a comma-separated list"
-_MAX_TYPES: Final = 64
+MAX_TYPES: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -131,7 +135,7 @@ def _start(last_event_id: Sequence[str], query: Mapping[str, str], limits: Reque
     # checked all the same, so that a mistake in the URL shows on the first connection. An empty
     # value is an absent one: "no event seen yet".
     given = [("Last-Event-ID", text) for text in last_event_id]
-    given += [(name, query[name]) for name in _CURSOR_PARAMETERS if name in query]
+    given += [(name, query[name]) for name in CURSOR_PARAMETERS if name in query]
     cursors = [_cursor(source, text) for source, text in given if text]
     if len({text for text in last_event_id if text}) > 1:
         raise BadCursor("Last-Event-ID", ", ".join(last_event_id), "given more than once")
@@ -172,8 +176,8 @@ def _types(text: str) -> frozenset[str] | None:
     names = [name for name in text.split(",") if name]
     if not names:
         raise BadParameter("types", text, _TYPES_SHOWN)
-    if len(names) > _MAX_TYPES:
-        raise BadParameter("types", text, f"at most {_MAX_TYPES} types")
+    if len(names) > MAX_TYPES:
+        raise BadParameter("types", text, f"at most {MAX_TYPES} types")
     return frozenset(names)
 
 
@@ -203,7 +207,7 @@ def _limit(text: str | None, limits: RequestLimits) -> int:
 def _wait(text: str | None, limits: RequestLimits) -> float:
     if text is None:
         return 0
-    if _NUMBER.fullmatch(text) is None or float(text) > limits.wait_seconds:
+    if _SECONDS.fullmatch(text) is None or float(text) > limits.wait_seconds:
         raise BadParameter("wait", text, f"write seconds from 0 to {limits.wait_seconds:g}")
     return float(text)
 
@@ -224,6 +228,6 @@ def _prefers_json(accept: str) -> bool:
 def _quality(parameters: Sequence[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip() == "q" and _NUMBER.fullmatch(value.strip()):
+        if name.strip() == "q" and _QUALITY.fullmatch(value.strip()):
             return float(value)
     return 1.0

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.engine.hub import Opening
+from broker.engine.log import Failover
 from broker.engine.subscriber import State
 from broker.wire.gap import GapReason
 from broker.wire.request import Beginning, Latest, Resume
@@ -21,7 +22,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def fail_over(stage: Stage, moment: int) -> None:
-    stage.log.moments.append(moment)
+    stage.log.failures.append(Failover(moment, moment))
     stage.hub.failed_over(lambda run_id: True)
 
 
@@ -143,7 +144,7 @@ async def test_other_servers_runs_are_not_concerned(stage: Stage) -> None:
 
 async def test_a_json_page_ends_before_it(stage: Stage) -> None:
     stage.log.append(120, 130)
-    stage.log.moments.append(115)
+    stage.log.failures.append(Failover(115, 115))
     opening = await stage.hub.open(RUN, Beginning())
     page = await stage.hub.page(opening, 10)
     assert [event.id.ms for event in page.events] == [100, 110]
@@ -152,3 +153,15 @@ async def test_a_json_page_ends_before_it(stage: Stage) -> None:
     assert [event.id.ms for event in page.events] == [120, 130]
     assert page.gap is not None
     assert page.gap.reason is GapReason.FAILOVER
+
+
+async def test_its_time_is_known_roughly(stage: Stage) -> None:
+    """Then it is told once a page, before the first event that may have been the first."""
+    stage.log.append(120, 130)
+    stage.log.failures.append(Failover(105, 125))
+    subscriber, sink = await stage.connect(Beginning())
+    await stage.settled(subscriber)
+    assert order(sink) == ["100", "gap 100-0 110-0", "110", "120", "130"]
+    subscriber, sink = await stage.connect(Resume(at(110)))
+    await stage.settled(subscriber)
+    assert order(sink) == ["gap 110-0 120-0", "120", "130"]

@@ -12,7 +12,7 @@ from broker.engine.delivery import View
 from broker.engine.ending import Ending
 from broker.engine.hub import Follower, Hub, Opening
 from broker.engine.limits import Limits
-from broker.engine.log import LogUnavailable, NotAStream, StreamInfo
+from broker.engine.log import Failover, LogUnavailable, NotAStream, StreamInfo
 from broker.engine.stats import Stats
 from broker.engine.subscriber import State, Subscriber
 from broker.wire.event import Event
@@ -38,10 +38,10 @@ class ListLog:
     reads: int = 0
     failure: Exception | None = None
     held: asyncio.Event | None = None
-    moments: list[int] = field(default_factory=list)
+    failures: list[Failover] = field(default_factory=list)
 
-    def failovers(self, run_id: RunId) -> Sequence[int]:
-        return self.moments
+    def failovers(self, run_id: RunId) -> Sequence[Failover]:
+        return self.failures
 
     def append(self, *numbers: int, final: bool = False) -> None:
         self.events += [Event(at(number), "chunk", b"{}", final) for number in numbers]

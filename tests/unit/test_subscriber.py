@@ -261,12 +261,23 @@ def test_the_window_makes_a_hole_smaller() -> None:
 
 def test_the_window_closes_a_hole() -> None:
     stage = Stage(5, 7, position=4)
-    subscriber, sink = stage.join(6)
+    subscriber, sink = stage.join(5)
     subscriber.receive(
-        page(at(6), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor()), head=at(4)
+        page(at(5), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor()), head=at(4)
     )
     assert types(sink) == ["chunk", "runcast.caught-up"]
     assert numbers(sink) == [7]
+
+
+def test_the_window_closes_no_hole_after_a_position_that_it_does_not_know() -> None:
+    # 6 may be of another stream, whose 1 to 5 are not this one's.
+    stage = Stage(5, 7, position=0)
+    subscriber, sink = stage.join(6)
+    subscriber.receive(
+        page(at(6), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor()), head=at(0)
+    )
+    assert types(sink) == ["runcast.gap", "chunk", "runcast.caught-up"]
+    assert '"resumed_at":"7-0"' in seen(sink)[0].data
 
 
 def test_a_cursor_of_another_run_starts_anew() -> None:

@@ -57,7 +57,7 @@ def rights(
             "INFO",
             "+info",
             ("INFO", "replication"),
-            "that another server has taken over is not noticed for certain",
+            "a failover is not told to viewers",
         ),
     ]
     may_block = strategy == "block" or (strategy == "auto" and not in_cluster)

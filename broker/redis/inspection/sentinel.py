@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from broker.redis.addresses import SentinelAddress, ServerAddress
 from broker.redis.connections import aclose, command, connect
-from broker.redis.inspection.findings import Finding, Level
+from broker.redis.inspection.findings import CANT_TELL, Finding, Level
 from broker.redis.inspection.server import Needs, inspect_server
 from broker.redis.inspection.unreachable import judge_failure
 
@@ -33,8 +33,8 @@ class SentinelView:
     """The ``host:port`` of the primary in question; `None` if it does not know it."""
     sentinels: int = 0
     """How many monitor it, with itself."""
-    complaint: str = ""
-    """Why these can't agree on a failover; empty if they can, or if it is not permitted to ask."""
+    complaint: str | None = ""
+    """Why these can't agree on a failover; empty if they can, `None` if we may not ask."""
 
 
 async def inspect_sentinel(address: SentinelAddress, needs: Needs) -> list[Finding]:
@@ -82,15 +82,19 @@ def judge_sentinels(service: str, views: Sequence[SentinelView]) -> Finding:
     failures = "; ".join(f"{view.place}: {view.failure}" for view in failed)
     if len(failed) == len(views):
         return Finding(
-            name, Level.PROBLEM, failures, "correct the Sentinels' addresses in --redis-url"
+            name,
+            Level.PROBLEM,
+            failures,
+            "see the reasons above; a Sentinel's own user and password are given as "
+            "?sentinel_username=…&sentinel_password=… in --redis-url",
         )
     primaries = sorted({view.primary for view in views if view.primary})
     if not primaries:
-        monitored = sorted({one for view in views for one in view.names})
+        monitored = ", ".join(sorted({one for view in views for one in view.names})) or "none"
         return Finding(
             name,
             Level.PROBLEM,
-            f"no primary is monitored as {service}; those that are: {', '.join(monitored) or 'none'}",
+            f"no primary is monitored as {service}; those that are: {monitored}",
             "write one of these names at the end of redis+sentinel://…/NAME",
         )
     found = f"{service} is at {primaries[0]}, as {len(views) - len(failed)} of {len(views)} say"
@@ -116,6 +120,13 @@ def judge_sentinels(service: str, views: Sequence[SentinelView]) -> Finding:
             f"they name several: {', '.join(primaries)}",
             "wait until the failover is over, and ask again",
         )
+    if any(view.complaint is None for view in views):
+        return Finding(
+            name,
+            Level.WARNING,
+            f"{found}; whether they can agree on another: {CANT_TELL}",
+            "permit it there: add +sentinel|ckquorum to the user's ACL rules",
+        )
     fewest = min(view.sentinels for view in views)
     if fewest < _LEAST:
         return Finding(
@@ -130,6 +141,8 @@ def judge_sentinels(service: str, views: Sequence[SentinelView]) -> Finding:
 async def _view(sentinel: Redis, place: str, address: SentinelAddress) -> SentinelView:
     try:
         masters: dict[str, dict[str, Any]] = await command(sentinel, "SENTINEL MASTERS")
+    except NoPermissionError:
+        return SentinelView(place, "not permitted to ask: add +sentinel|masters to the ACL rules")
     except (RedisError, OSError, TimeoutError) as error:
         if isinstance(error, ResponseError) and str(error).lower().startswith("unknown"):
             return SentinelView(place, "no Sentinel: for a server, write redis://…")
@@ -147,11 +160,11 @@ async def _view(sentinel: Redis, place: str, address: SentinelAddress) -> Sentin
     )
 
 
-async def _complaint(sentinel: Redis, service: str) -> str:
+async def _complaint(sentinel: Redis, service: str) -> str | None:
     try:
         await command(sentinel, "SENTINEL CKQUORUM", service)
+    except NoPermissionError:
+        return None
     except ResponseError as error:
-        text = str(error)
-        # Anything else is that it may not be asked.
-        return text if text.startswith("NOQUORUM") else ""
+        return str(error)
     return ""

@@ -11,6 +11,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.redis.connections import describe
 from broker.redis.inspection.findings import Finding, Level
@@ -40,7 +41,8 @@ def judge_failure(error: Failure, *, tls: bool) -> Finding:
 
 def is_about_naming(error: NoPermissionError) -> bool:
     """Whether the connection was refused only because it has a name (CLIENT SETNAME)."""
-    return "setname" in str(error).lower()
+    # 6.2 says "the 'client' command or its subcommand".
+    return "'client" in str(error).lower()
 
 
 def _explained(error: Failure, *, tls: bool) -> tuple[str, str]:
@@ -58,8 +60,10 @@ def _explained(error: Failure, *, tls: bool) -> tuple[str, str]:
         return describe(error), "add what is missing to the user's ACL rules"
     if isinstance(error, (AuthenticationError, ResponseError, BusyLoadingError)):
         return _about_answer(error)
-    if isinstance(error, TimeoutError) or "imeout" in type(error).__name__:
-        return describe(error), "see why that server does not answer, or correct --redis-url"
+    if isinstance(error, (TimeoutError, RedisTimeoutError)):
+        # A server that does not speak TLS waits for the end of what it takes for a command.
+        or_else = "write redis:// if it does not speak TLS there" if tls else "correct --redis-url"
+        return describe(error), f"see why that server does not answer, or {or_else}"
     return _about_connection(error, tls=tls)
 
 

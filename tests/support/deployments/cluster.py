@@ -6,15 +6,21 @@ from typing import Any, Final, Self
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from tests.support.deployments.node import HOST, Certificates, Node, credentials, start_all
+from tests.support.deployments.node import (
+    HOST,
+    Certificates,
+    Node,
+    credentials,
+    pause_replication,
+    replication_settings,
+    start_all,
+)
 from tests.support.waiting import eventually_sync
 
 __all__ = ["ClusterDeployment", "SlotMove"]
 
 _NODE_TIMEOUT_MILLISECONDS: Final = 1000
 """Less, and a busy machine looks like a dead node."""
-_REPLICATION_USER: Final = "replication"
-_LINK_USER: Final = f"user {_REPLICATION_USER} on >{_REPLICATION_USER} +psync +replconf +ping"
 _KEYS_AT_ONCE: Final = 100
 _MIGRATE_MILLISECONDS: Final = 5000
 _WITHIN_SECONDS: Final = 20.0
@@ -56,18 +62,12 @@ class ClusterDeployment:
             "appendfsync always",
             "enable-debug-command local",
             "notify-keyspace-events Kt",
-            # Else a replica that has just synchronized gets nothing more for up to a second.
-            "repl-diskless-sync no",
-            "repl-ping-replica-period 1",
             "cluster-enabled yes",
             f"cluster-node-timeout {_NODE_TIMEOUT_MILLISECONDS}",
             # A replica may take over however old its data is, and stays with its shard.
             "cluster-replica-validity-factor 0",
             "cluster-allow-replica-migration no",
-            # A user of their own, so that replication can be stopped and nothing else.
-            _LINK_USER,
-            f"masteruser {_REPLICATION_USER}",
-            f"masterauth {_REPLICATION_USER}",
+            *replication_settings(),
             *users,
         ]
         self.shards = [
@@ -219,10 +219,7 @@ class ClusterDeployment:
     def pause_replication(self, index: int) -> None:
         """From now on nothing reaches a shard's replicas, though its primary acknowledges as
         before. What is written then is lost when one of them takes over."""
-        primary = self.primary(index)
-        primary.ask("ACL", "SETUSER", _REPLICATION_USER, "off")
-        primary.ask("CLIENT", "KILL", "TYPE", "replica")
-        eventually_sync(lambda: primary.info("replication").get("connected_slaves") == "0")
+        pause_replication(self.primary(index))
 
     def until_settled(self) -> None:
         """Waits until every node that runs knows who serves which slot, and that all is well."""

@@ -20,9 +20,24 @@ from redis.retry import Retry
 
 from tests.support.waiting import eventually_sync
 
-__all__ = ["HOST", "Certificates", "Node", "TlsRedis", "credentials", "quoted", "start_all"]
+__all__ = [
+    "HOST",
+    "REPLICATION_RULES",
+    "Certificates",
+    "Node",
+    "TlsRedis",
+    "credentials",
+    "pause_replication",
+    "quoted",
+    "replication_settings",
+    "resume_replication",
+    "start_all",
+]
 
 HOST: Final = "127.0.0.1"
+REPLICATION_RULES: Final = ("+ping", "+psync", "+replconf")
+"""What replicas are permitted at their primary."""
+_REPLICATION_USER: Final = "replica"
 _PORTS: Final = range(12_000, 32_000)
 """Below those that the kernel gives to outgoing connections, so that the port of a node that is
 down stays free for its return."""
@@ -198,6 +213,19 @@ class Node:
             name: value for name, colon, value in (line.partition(":") for line in lines) if colon
         }
 
+    def refused(self) -> set[tuple[str, str]]:
+        """Who was not permitted what, from ACL LOG: the user, and the command, key or channel."""
+        entries = [
+            dict(zip(entry[::2], entry[1::2], strict=True)) for entry in self.ask("ACL", "LOG")
+        ]
+        return {(entry["username"], entry["object"].lower()) for entry in entries}
+
+    def used(self) -> set[str]:
+        """The commands that were executed since CONFIG RESETSTAT, such as ``client|id``."""
+        lines = str(self.ask("INFO", "commandstats")).splitlines()
+        found = (line.removeprefix("cmdstat_").partition(":") for line in lines)
+        return {name for name, _, counts in found if counts and not counts.startswith("calls=0,")}
+
     def replicates(self, primary: "Node") -> bool:
         """Whether it is that one's replica, and gets what is written there."""
         here, there = self.info("replication"), primary.info("replication")
@@ -312,6 +340,31 @@ class TlsRedis:
 def credentials(password: str | None, user: str = "") -> str:
     """What a URL has before the host."""
     return "" if password is None else f"{quote(user, safe='')}:{quote(password, safe='')}@"
+
+
+def replication_settings() -> list[str]:
+    """Has replicas use a user of their own, so that replication can be stopped and nothing else."""
+    name, rules = _REPLICATION_USER, " ".join(REPLICATION_RULES)
+    return [
+        f"user {name} on >{name} {rules}",
+        f"masteruser {name}",
+        f"masterauth {name}",
+        # Else a replica that has just synchronized gets nothing more for up to a second.
+        "repl-diskless-sync no",
+        "repl-ping-replica-period 1",
+    ]
+
+
+def pause_replication(primary: Node) -> None:
+    """From now on nothing reaches its replicas, though it acknowledges as before."""
+    primary.ask("ACL", "SETUSER", _REPLICATION_USER, "off")
+    primary.ask("CLIENT", "KILL", "TYPE", "replica")
+    eventually_sync(lambda: primary.info("replication").get("connected_slaves") == "0")
+
+
+def resume_replication(primary: Node) -> None:
+    """Undoes it."""
+    primary.ask("ACL", "SETUSER", _REPLICATION_USER, "on")
 
 
 def quoted(text: str) -> str:

@@ -7,7 +7,16 @@ from urllib.parse import quote
 
 import redis
 
-from tests.support.deployments.node import Certificates, Node, credentials, quoted, start_all
+from tests.support.deployments.node import (
+    Certificates,
+    Node,
+    credentials,
+    pause_replication,
+    quoted,
+    replication_settings,
+    resume_replication,
+    start_all,
+)
 from tests.support.waiting import eventually_sync
 
 __all__ = ["SentinelDeployment"]
@@ -28,8 +37,6 @@ _PACE: Final = {
     # A machine that is too busy for it must not make Sentinel sit still for half a minute.
     "tilt-period": 1000,
 }
-_REPLICATION_USER: Final = "replication"
-_LINK_USER: Final = f"user {_REPLICATION_USER} on >{_REPLICATION_USER} +psync +replconf +ping"
 _WITHIN_SECONDS: Final = 20.0
 
 
@@ -46,6 +53,8 @@ class SentinelDeployment:
         password: str | None = None,
         sentinel_password: str | None = None,
         users: Sequence[str] = (),
+        sentinel_users: Sequence[str] = (),
+        sentinels_are: tuple[str, str] | None = None,
         append_only: bool = False,
         certificates: Certificates | None = None,
     ) -> None:
@@ -57,11 +66,16 @@ class SentinelDeployment:
             sentinel_password: of the default user of the Sentinels.
             users: ACL users of primary and replicas besides, as in an ACL file:
                 ``user edge on >word ~run:* …``.
+            sentinel_users: the same of the Sentinels.
+            sentinels_are: as whom the Sentinels speak to primary and replicas: one of their users,
+                and the password; else the default user.
             append_only: whether they keep what they have over a restart.
             certificates: if given, all speak TLS only. The caller closes them.
         """
         self._password = password
         self._sentinel_password = sentinel_password
+        self._sentinel_users = list(sentinel_users)
+        self._sentinels_are = sentinels_are or ("", password)
         self._certificates = certificates
         settings = [
             "save ''",
@@ -69,13 +83,7 @@ class SentinelDeployment:
             "appendfsync always",
             "enable-debug-command local",
             "notify-keyspace-events Kt",
-            # Else a replica that has just synchronized gets nothing more for up to a second.
-            "repl-diskless-sync no",
-            "repl-ping-replica-period 1",
-            # A user of their own, so that replication can be stopped and nothing else.
-            _LINK_USER,
-            f"masteruser {_REPLICATION_USER}",
-            f"masterauth {_REPLICATION_USER}",
+            *replication_settings(),
             *users,
         ]
         self.nodes = [
@@ -209,14 +217,11 @@ class SentinelDeployment:
 
         What is written then is lost in the next failover.
         """
-        primary = self.primary
-        primary.ask("ACL", "SETUSER", _REPLICATION_USER, "off")
-        primary.ask("CLIENT", "KILL", "TYPE", "replica")
-        eventually_sync(lambda: primary.info("replication").get("connected_slaves") == "0")
+        pause_replication(self.primary)
 
     def resume_replication(self) -> None:
         """Undoes `pause_replication`, on whoever is the primary, and waits until all is well."""
-        self.primary.ask("ACL", "SETUSER", _REPLICATION_USER, "on")
+        resume_replication(self.primary)
         self.until_settled()
 
     def until_settled(self) -> None:
@@ -234,13 +239,16 @@ class SentinelDeployment:
             f"sentinel failover-timeout {name} {_FAILOVER_TIMEOUT_MILLISECONDS}",
             f"sentinel parallel-syncs {name} {len(self.nodes)}",
         ]
-        if self._password is not None:
-            settings.append(f"sentinel auth-pass {name} {quoted(self._password)}")
+        user, password = self._sentinels_are
+        if user:
+            settings.append(f"sentinel auth-user {name} {user}")
+        if password is not None:
+            settings.append(f"sentinel auth-pass {name} {quoted(password)}")
         if self._sentinel_password is not None:
             settings.append(f"sentinel sentinel-pass {quoted(self._sentinel_password)}")
         return Node(
             self._binary,
-            settings,
+            [*settings, *self._sentinel_users],
             password=self._sentinel_password,
             certificates=self._certificates,
             sentinel=True,

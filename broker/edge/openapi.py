@@ -1,0 +1,408 @@
+"""`/openapi.json`: what this edge serves, as an OpenAPI 3.1 document.
+
+Made from what the code itself goes by (the limits of this edge, the forms of ids, the problems and
+gap reasons), so that it is true of the edge that answers it. It is meant for machines: generators
+of clients, and the tests' fuzzer. People are better served by `docs/wire.md`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker import __version__
+from broker.edge.events import JSON_HEADERS, STREAM_HEADERS
+from broker.wire.gap import GapReason
+from broker.wire.ids import GREATEST_PART, RUN_ID_PATTERN
+from broker.wire.problem import (
+    CONTENT_TYPE,
+    BadCursor,
+    BadHttp,
+    BadParameter,
+    BadRunId,
+    InternalProblem,
+    Problem,
+    RunNotFound,
+    Unavailable,
+    WrongKeyType,
+)
+from broker.wire.request import CURSOR_PARAMETERS, MAX_TYPES, EventsRequest, RequestLimits
+
+__all__ = ["make_document", "openapi_route"]
+
+_STREAM: Final = "text/event-stream"
+_JSON: Final = "application/json"
+_NO_STORE: Final = {"cache-control": "no-store"}
+_SAMPLE_ID: Final = "1718900000000-0"
+
+Document = dict[str, Any]
+
+
+def openapi_route(limits: RequestLimits) -> Route:
+    """The route that serves the document.
+
+    Args:
+        limits: what may be asked of this edge.
+    """
+    body = orjson.dumps(make_document(limits))
+
+    async def show_document(request: Request) -> Response:
+        return Response(body, headers=_NO_STORE, media_type=_JSON)
+
+    return Route("/openapi.json", show_document)
+
+
+def make_document(limits: RequestLimits) -> Document:
+    """The document.
+
+    Args:
+        limits: what may be asked of this edge.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Runcast",
+            "version": __version__,
+            "summary": "Runs' events as server-sent events or as JSON pages.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": {
+            "/v1/runs/{run_id}/events": {"get": _events_operation(limits)},
+            "/healthz": {"get": _healthz_operation()},
+            "/readyz": {"get": _readyz_operation()},
+            "/metrics": {"get": _metrics_operation()},
+            "/openapi.json": {"get": _openapi_operation()},
+        },
+        "components": {"schemas": _schemas(limits)},
+    }
+
+
+# ---- a run's events
+
+
+def _events_operation(limits: RequestLimits) -> Document:
+    return {
+        "operationId": "getRunEvents",
+        "summary": "A run's events: a stream, or one page of JSON.",
+        "description": (
+            f"With `Accept: {_JSON}` the answer is a page, else a stream. Parameters that are not "
+            "listed are ignored; of one that is given several times, the last counts."
+        ),
+        "parameters": [
+            {
+                "name": "run_id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "pattern": f"^{RUN_ID_PATTERN}$"},
+            },
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "What comes after this id. Wins over the query. Empty is absent.",
+                "schema": _reference("Cursor"),
+            },
+            *(
+                _query(name, "The same for clients that can't set headers.", _reference("Cursor"))
+                for name in CURSOR_PARAMETERS
+            ),
+            _query("from", "Where to begin without a cursor.", _from_schema(limits)),
+            _query(
+                "types",
+                "Only these types, comma-separated.",
+                {"type": "string", "pattern": _types_pattern()},
+            ),
+            _query(
+                "control",
+                "Whether control events are sent.",
+                {"type": "string", "enum": ["0", "1"], "default": "1"},
+            ),
+            _query(
+                "heartbeat",
+                "What a heartbeat is.",
+                {"type": "string", "enum": ["comment", "event"], "default": "comment"},
+            ),
+            _query(
+                "limit",
+                "The most events of a page.",
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": limits.page_events,
+                    "default": _without_parameters(limits).limit,
+                },
+            ),
+            _query(
+                "wait",
+                "How many seconds a page waits for an event where there is none.",
+                {"type": "number", "minimum": 0, "maximum": limits.wait_seconds, "default": 0},
+            ),
+        ],
+        "responses": {
+            "200": {
+                "description": "The stream, or the page.",
+                "headers": {
+                    "Cache-Control": _header({"type": "string", "pattern": "^no-store"}),
+                    "X-Content-Type-Options": _header(
+                        {"const": STREAM_HEADERS["x-content-type-options"]}
+                    ),
+                    "X-Accel-Buffering": _header(
+                        {"const": STREAM_HEADERS["x-accel-buffering"]}, required=False
+                    ),
+                    "Vary": _header({"const": JSON_HEADERS["vary"]}, required=False),
+                    "Runcast-Gap": {
+                        "description": "With `control=0`, on a stream: a gap at its beginning.",
+                        "schema": {"type": "string"},
+                    },
+                },
+                "content": {
+                    _STREAM: {"schema": {"type": "string"}},
+                    _JSON: {"schema": _reference("Page")},
+                },
+            },
+            "204": {
+                "description": "To who asked for a stream: the run is over, and nothing is left.",
+                "headers": _headers(_NO_STORE),
+            },
+            "400": _problem_response(BadRunId, BadCursor, BadParameter, BadHttp),
+            "404": _problem_response(RunNotFound),
+            "409": _problem_response(WrongKeyType),
+            "500": _problem_response(InternalProblem),
+            "503": _problem_response(Unavailable),
+        },
+    }
+
+
+def _without_parameters(limits: RequestLimits) -> EventsRequest:
+    return EventsRequest.parse(last_event_id=(), accept="", query={}, limits=limits)
+
+
+def _query(name: str, description: str, schema: Document) -> Document:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _from_schema(limits: RequestLimits) -> Document:
+    return {
+        "anyOf": [
+            {"const": ""},
+            {"const": "latest"},
+            {
+                "type": "string",
+                "pattern": f"^-{_decimal(1, limits.page_events)}$",
+                "description": "So many of the newest.",
+            },
+            {
+                "type": "string",
+                "format": "date-time",
+                # Not before 1970, wherever the clock is; and no leap seconds.
+                "pattern": (
+                    r"^(197[1-9]|19[89][0-9]|[2-9][0-9]{3})-[0-9]{2}-[0-9]{2}"
+                    r"T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+                ),
+                "description": "What is as old as that, and newer.",
+            },
+        ]
+    }
+
+
+def _types_pattern() -> str:
+    return f"^(,*[^,]+(,+[^,]+){{0,{MAX_TYPES - 1}}},*)?$"
+
+
+# ---- health and metrics
+
+
+def _healthz_operation() -> Document:
+    return {
+        "operationId": "getHealth",
+        "summary": "Whether the process works.",
+        "responses": {
+            "200": _state_response("It works.", "ok"),
+            "500": _state_response("It has to be restarted.", "broken"),
+        },
+    }
+
+
+def _readyz_operation() -> Document:
+    return {
+        "operationId": "getReadiness",
+        "summary": "Whether viewers should be sent here.",
+        "responses": {
+            "200": _state_response("They should.", "ready"),
+            "503": _state_response("They should not, for now.", "draining", "redis-unreachable"),
+        },
+    }
+
+
+def _metrics_operation() -> Document:
+    text = {"schema": {"type": "string"}}
+    return {
+        "operationId": "getMetrics",
+        "summary": "Metrics for Prometheus, in its own format or in OpenMetrics'.",
+        "responses": {
+            "200": {
+                "description": "The metrics.",
+                "content": {"text/plain": text, "application/openmetrics-text": text},
+            }
+        },
+    }
+
+
+def _openapi_operation() -> Document:
+    return {
+        "operationId": "getDocument",
+        "summary": "This document.",
+        "responses": {
+            "200": {
+                "description": "This document.",
+                "headers": _headers(_NO_STORE),
+                "content": {_JSON: {"schema": {"type": "object"}}},
+            }
+        },
+    }
+
+
+def _state_response(description: str, *states: str) -> Document:
+    return {
+        "description": description,
+        "headers": _headers(_NO_STORE),
+        "content": {
+            _JSON: {
+                "schema": _object(
+                    {"status": {"enum": list(states)}, "detail": {"type": "string"}},
+                )
+            }
+        },
+    }
+
+
+# ---- what they have in common
+
+
+def _problem_response(*kinds: type[Problem]) -> Document:
+    [status] = {kind.status for kind in kinds}
+    headers = _headers(_NO_STORE) if BadHttp not in kinds else {}
+    if Unavailable in kinds:
+        headers["Retry-After"] = _header({"type": "integer", "minimum": 1})
+    return {
+        "description": "; ".join(kind.title for kind in kinds) + ".",
+        "headers": headers,
+        "content": {
+            CONTENT_TYPE: {
+                "schema": _object(
+                    {
+                        "type": {"enum": [f"urn:runcast:problem:{kind.slug}" for kind in kinds]},
+                        "title": {"enum": [kind.title for kind in kinds]},
+                        "status": {"const": status},
+                        "detail": {"type": "string"},
+                    }
+                )
+            }
+        },
+    }
+
+
+def _headers(values: Mapping[str, str]) -> Document:
+    return {name.title(): _header({"const": value}) for name, value in values.items()}
+
+
+def _header(schema: Document, *, required: bool = True) -> Document:
+    return {"required": required, "schema": schema}
+
+
+def _schemas(limits: RequestLimits) -> Document:
+    part = _decimal(0, GREATEST_PART)
+    return {
+        "StreamId": {
+            "type": "string",
+            "pattern": f"^{part}-{part}$",
+            "description": "An event's id: two unsigned 64-bit numbers, as Redis writes them.",
+            "examples": [_SAMPLE_ID],
+        },
+        "Cursor": {
+            "type": "string",
+            "pattern": f"^({part}-{part})?$",
+            "description": "The id of the last event that was seen.",
+            "examples": [_SAMPLE_ID],
+        },
+        "Page": _object(
+            {
+                "run_id": {"type": "string", "pattern": f"^{RUN_ID_PATTERN}$"},
+                "events": {
+                    "type": "array",
+                    "maxItems": limits.page_events,
+                    "items": _reference("Event"),
+                },
+                "next": {
+                    **_reference("StreamId"),
+                    "description": "The cursor to ask again with.",
+                },
+                "has_more": {"type": "boolean", "description": "Whether there is more now."},
+                "final": {"type": "boolean", "description": "Whether there will be no more."},
+                "gap": {"anyOf": [{"type": "null"}, _reference("Gap")]},
+            }
+        ),
+        "Event": _object(
+            {
+                "id": _reference("StreamId"),
+                "type": {"type": ["string", "null"], "pattern": r"^[^\r\n\u0000]+$"},
+                "data": {"type": "string", "description": "As it was written."},
+                "time": {
+                    "type": ["string", "null"],
+                    "format": "date-time",
+                    "description": "When it was appended, where its id says so.",
+                },
+            }
+        ),
+        "Gap": _object(
+            {
+                "requested": _reference("StreamId"),
+                "resumed_at": {"anyOf": [{"type": "null"}, _reference("StreamId")]},
+                "reason": {"enum": [reason.value for reason in GapReason]},
+            }
+        ),
+    }
+
+
+def _object(properties: Document) -> Document:
+    """An object that has all of these and nothing else."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _reference(name: str) -> Document:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _decimal(least: int, greatest: int) -> str:
+    """An expression for the whole numbers from `least`, 0 or 1, to `greatest`, as they are written.
+
+    Schemas have no bounds for numbers within a string.
+    """
+    digits = str(greatest)
+    count = len(digits)
+    alternatives = ["0"] if least == 0 else []
+    if count > 1:
+        alternatives.append("[1-9]" + _digits(count - 2))
+    for place, digit in enumerate(digits):
+        # As `greatest` up to this place, less than it here, and anything after.
+        lowest = 1 if place == 0 else 0
+        if int(digit) > lowest:
+            choice = f"[{lowest}-{int(digit) - 1}]"
+            alternatives.append(digits[:place] + choice + _digits(count - place - 1, exact=True))
+    alternatives.append(re.escape(digits))
+    return f"({'|'.join(alternatives)})"
+
+
+def _digits(count: int, *, exact: bool = False) -> str:
+    if count == 0:
+        return ""
+    return f"[0-9]{{{count}}}" if exact else f"[0-9]{{0,{count}}}"
