@@ -7,6 +7,7 @@ from typing import Final
 from broker.engine.ending import Ending
 from broker.engine.limits import Limits
 from broker.engine.live import Live
+from broker.engine.log import Failover
 from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.engine.subscriber import Subscriber
@@ -47,7 +48,8 @@ class Feed:
         self.epoch = next(_EPOCHS)
         """Another one whenever what was known of the stream is void; never used twice."""
         self.doubted = False
-        """Whether a failover may have lost what came after the end, and nothing has come since."""
+        """Whether a failover may have lost what comes right after the end."""
+        self._failover: Failover | None = None
         self.subscribers: set[Subscriber] = set()
         self.live = Live()
         self.listeners: set[Callable[[], None]] = set()
@@ -91,18 +93,17 @@ class Feed:
             self.notify()
         return True
 
-    def doubt(self) -> None:
+    def doubt(self, failover: Failover) -> None:
         """Another Redis has taken over: events that come right after the end may be lost.
 
-        Who is live is told now, and who comes to be live before the next event, then. Everybody
-        else finds it between two events (see `PageReader`), where no window may hide it.
+        Who is live is told now, and who comes to be live while the end may be the place, then.
+        Everybody else finds it between two events (see `PageReader`), where no window may hide it.
         """
         self.doubted = True
+        self._failover = failover
         self.epoch = next(_EPOCHS)
         self.window.restart(self.end, sealed=True)
-        gap = Gap(self.end, None, GapReason.FAILOVER)
-        for subscriber in list(self.live):
-            subscriber.doubt(gap)
+        self._say_doubt()
 
     def notify(self) -> None:
         """Calls the listeners."""
@@ -113,14 +114,31 @@ class Feed:
         batch = page.batch
         assert batch is not None
         self.window.append(batch.frames)
-        self.doubted = False
         self._stats.events_read += len(batch.frames)
         viewers = len(self.live)
         for group in self.live.groups:
             group.push(batch, self._unsent_limit, now, self._stats)
         if batch.last.final:
             self._finish(batch.last.id)
+        elif self._failover is not None:
+            self._doubt_anew(self._failover)
         self._observe(page, viewers, wall_ms)
+
+    def _doubt_anew(self, failover: Failover) -> None:
+        """After new events. They may be from before the failover, where the run was read anew; and
+        its time is not known so well that the next could not be the first after it."""
+        before, self.doubted = self.doubted, failover.follows(self.end)
+        if not self.doubted:
+            self._failover = None
+            return
+        self.window.restart(self.end, sealed=True)
+        if not before:
+            self._say_doubt()
+
+    def _say_doubt(self) -> None:
+        gap = Gap(self.end, None, GapReason.FAILOVER)
+        for subscriber in list(self.live):
+            subscriber.doubt(gap)
 
     def _finish(self, final: StreamId) -> None:
         self.final = final
@@ -140,6 +158,7 @@ class Feed:
         for subscriber in list(self.live):
             subscriber.unsettle()
         self.epoch = next(_EPOCHS)
+        self.doubted = False
         end = self.end
         self.window.restart(START)
         for subscriber in list(self.subscribers):

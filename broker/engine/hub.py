@@ -339,7 +339,7 @@ class Hub:
         self.stats.failovers += 1
         for feed in self._feeds.values():
             if feed.final is None and concerned(feed.run_id):
-                feed.doubt()
+                feed.doubt(self._log.failovers(feed.run_id)[-1])
 
     # ---- inside
 
@@ -375,10 +375,9 @@ class Hub:
         self._feeds[run_id] = feed
         self._look_at_use(feed)
         if feed.final is None:
-            if feed.end.ms and any(
-                feed.end.ms < failover.latest_ms for failover in self._log.failovers(run_id)
-            ):
-                feed.doubt()
+            failovers = self._log.failovers(run_id)
+            if failovers and failovers[-1].follows(feed.end):
+                feed.doubt(failovers[-1])
             self._tail.watch(run_id)
         return feed
 

@@ -20,9 +20,13 @@ class Failover:
     """No entry that it has from the old one is younger."""
 
     def between(self, before: StreamId, after: StreamId) -> bool:
-        """Whether it may have been between two neighbouring entries. Only ids that Redis made
-        from its clock tell."""
-        return 0 < before.ms < self.latest_ms and after.ms >= self.earliest_ms
+        """Whether it may have been between two neighbouring entries."""
+        return self.follows(before) and after.ms >= self.earliest_ms
+
+    def follows(self, entry: StreamId) -> bool:
+        """Whether it may have been after this entry. Only ids that Redis made from its clock
+        tell; of others (`0-1`, `0-2`, …), it is not assumed."""
+        return 0 < entry.ms < self.latest_ms
 
 
 class LogUnavailable(Exception):

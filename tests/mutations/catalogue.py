@@ -199,8 +199,8 @@ MUTATIONS: Final = (
         "old-pages-of-a-new-run",
         "pages that were kept outlive the stream that they were read from",
         "broker/engine/feed.py",
-        "        self.epoch = next(_EPOCHS)\n        end = self.end\n",
-        "        end = self.end\n",
+        "        self.epoch = next(_EPOCHS)\n        self.doubted = False\n",
+        "        self.doubted = False\n",
         (_HUB, _FINDINGS),
     ),
     Mutation(

@@ -165,3 +165,21 @@ async def test_its_time_is_known_roughly(stage: Stage) -> None:
     subscriber, sink = await stage.connect(Resume(at(110)))
     await stage.settled(subscriber)
     assert order(sink) == ["gap 110-0 120-0", "120", "130"]
+
+
+async def test_the_run_is_read_anew_after_it(stage: Stage) -> None:
+    """What the viewers had is void, and what is there is not all that there was."""
+    stage.log.append(112)
+    subscriber, sink = await stage.connect(Resume(at(110)))
+    await stage.settled(subscriber)
+    stage.log.events.pop()
+    stage.log.added -= 1
+    fail_over(stage, 115)
+    await stage.hub.advance([RUN])
+    await stage.settled(subscriber)
+    late, late_sink = await stage.connect(Resume(at(110)))
+    await stage.settled(late)
+    stage.log.append(120)
+    await stage.hub.advance([RUN])
+    for told in (sink, late_sink):
+        assert '"failover"' in told.written.decode().split("id: 120-0")[0].split("id: 110-0")[-1]
