@@ -71,6 +71,8 @@ def cli() -> None:
       runcast tail RUN      watch a run
       runcast check         is this Redis fit for it?
     """
+    # What matters is said in one line at the end; a command that runs a server says more.
+    configure_logging("error", "console")
 
 
 @cli.command(context_settings=_HELP)
@@ -137,8 +139,6 @@ def publish(run_id: str, event_type: str | None, data: str | None, **flags: Any)
     Without --redis-url it appends to the embedded Valkey of a `runcast serve` on this machine.
     """
     settings = load_settings(flags, listens=False)
-    # What matters is said in one line at the end.
-    configure_logging("error", "console")
     run_publish(settings, run_id, event_type, data)
 
 

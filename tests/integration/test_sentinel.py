@@ -98,9 +98,10 @@ async def test_acknowledged_events_that_the_failover_loses(
     async with watch(edge.events_url(run_id), kept[1]) as viewer:
         await viewer.until(1)
         assert viewer.ids == [after]
-        assert [(gap["reason"], gap["requested"], gap["resumed_at"]) for gap in viewer.gaps] == [
-            ("failover", kept[1], after)
-        ]
+        told = [(gap["reason"], gap["requested"], gap["resumed_at"]) for gap in viewer.gaps]
+        assert told[0] == ("failover", kept[1], after)
+        # Published so soon that it may be from before, so it is said of the place after it, too.
+        assert told[1:] in ([], [("failover", after, None)])
 
 
 async def test_a_sentinel_that_is_gone(
