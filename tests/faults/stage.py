@@ -28,6 +28,7 @@ __all__ = ["Needs", "Size", "Stage"]
 _EDGES: Final = 2
 _START_SECONDS: Final = 20.0
 _END_SECONDS: Final = 30.0
+_END_SLICE_SECONDS: Final = 0.25
 _TEMPERS: Final = (
     *((Temper.STEADY,) * 4),
     *((Temper.RESTLESS,) * 4),
@@ -203,7 +204,11 @@ class Stage:
         await asyncio.gather(*self._producing)
         for run in self.runs:
             await self._keepers[run].append_certainly(final=True)
-        await asyncio.wait(self._watching, timeout=_END_SECONDS)
+        # In slices: while the machine stands still, as some do now and then, only one goes by.
+        for _ in range(round(_END_SECONDS / _END_SLICE_SECONDS)):
+            _, waiting = await asyncio.wait(self._watching, timeout=_END_SLICE_SECONDS)
+            if not waiting:
+                break
         self._raise_failures()
         for run in self.runs:
             self.history.kept[run] = await eventually(partial(self._kept, run))
