@@ -72,4 +72,10 @@ def parse_line(line: bytes) -> NewEvent | None:
 
 
 def _text(data: Any) -> str:
-    return data if isinstance(data, str) else orjson.dumps(data).decode()
+    if isinstance(data, str):
+        return data
+    try:
+        return orjson.dumps(data).decode()
+    except TypeError as error:
+        # It reads what it does not write: JSON nested deeper than 254 levels.
+        raise BadEvent(f"the data can't be written again: {error}") from None

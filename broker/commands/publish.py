@@ -20,10 +20,12 @@ from broker.commands.redis_in_use import NO_REDIS, START_OR_GIVE_ONE, redis_in_u
 from broker.commands.standard_input import UnreadableInput, numbered_lines
 from broker.engine.cancelling import cancel
 from broker.redis.addresses import shown_url
+from broker.redis.appending import RunEnded
 from broker.redis.connections import describe
 from broker.redis.deployment import Deployment
 from broker.redis.opening import make_deployment
-from broker.redis.publisher import Publisher, PublishError
+from broker.redis.persistence import AppendError, NotAppended
+from broker.redis.publisher import Publisher
 from broker.settings import Settings
 from broker.wire.ids import RunId, StreamId, is_run_id
 from broker.wire.problem import BadRunId
@@ -138,8 +140,6 @@ async def _publish(
             with _shown(tally):
                 await _append_lines(publisher, run_id, tally)
             click.echo(f"appended {tally.pace()}", err=True)
-    if publisher.retention_error is not None:
-        click.echo(f"the run is kept without a limit: {publisher.retention_error}", err=True)
 
 
 async def _reach(deployment: Deployment, url: str) -> None:
@@ -177,18 +177,24 @@ def _parsed(number: int, line: bytes, tally: _Tally) -> NewEvent | None:
 async def _append(
     publisher: Publisher, run_id: RunId, event: NewEvent, which: str, tally: _Tally
 ) -> None:
-    """Appends one event; never a second time, since a lost answer may mean that it is there."""
+    """Appends one event, or says what is certain of it."""
     tally.under_way = True
     try:
         tally.add(await publisher.publish(run_id, event.type, event.data))
-    except PublishError as error:
-        # An answer, if a bad one, is certain; without an answer, nobody knows.
+    except RunEnded as error:
+        raise CommandFailed(f"{which} is not in the run: {error}; {tally.before()}") from error
+    except AppendError as error:
         outcome = (
             "was refused and is not in the run"
-            if isinstance(error.__cause__, ResponseError)
+            if isinstance(error, NotAppended)
             else "may or may not be in the run"
         )
-        raise CommandFailed(f"{which} {outcome} ({error}); {tally.before()}") from error
+        raise CommandFailed(f"{which} {outcome} ({_cause(error)}); {tally.before()}") from error
+
+
+def _cause(error: AppendError) -> str:
+    """What Redis said."""
+    return describe(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from broker.demo.script import play
 from broker.demo.stories import STORIES, Story
 from broker.engine.cancelling import cancel
 from broker.engine.log import LogUnavailable, NotAStream
-from broker.redis.publisher import PublishError
+from broker.redis.persistence import AppendError
 from broker.wire.event import Event
 from broker.wire.ids import START, RunId, StreamId
 
@@ -40,7 +40,7 @@ class Producer(Protocol):
     """Appends events; see `broker.redis.publisher.Publisher`."""
 
     async def publish(self, run_id: RunId, event_type: str, data: str) -> StreamId:
-        """Appends one event; raises `PublishError` where that is not certain."""
+        """Appends one event; raises `AppendError` where that is not certain."""
 
 
 class Reader(Protocol):
@@ -138,7 +138,7 @@ class Agent:
             try:
                 found = await self._find(run_id, document, after) if unsure else None
                 return found or await self._producer.publish(run_id, event_type, document.decode())
-            except (PublishError, LogUnavailable, NotAStream) as error:
+            except (AppendError, LogUnavailable, NotAStream) as error:
                 unsure = True
                 logger.warning(
                     "the demo's event was not acknowledged",

@@ -1,34 +1,28 @@
-"""Appending events to runs, and how long they are kept."""
+"""Appending one event at a time, for whoever counts nothing: `runcast publish` and the demo."""
 
+import asyncio
 from typing import Final
+from uuid import uuid4
 
-import structlog
-from redis.exceptions import RedisError
-
-from broker.redis.connections import describe
+from broker.redis.appending import (
+    RETENTION_AFTER_END_SECONDS,
+    RETENTION_SECONDS,
+    Appender,
+    NewEvent,
+)
 from broker.redis.deployment import Deployment
-from broker.redis.streams import KeyTemplate, parse_id
-from broker.wire.event import EventFormat, is_event_type
+from broker.redis.streams import KeyTemplate
+from broker.wire.event import EventFormat
 from broker.wire.ids import RunId, StreamId
 
-__all__ = ["PublishError", "Publisher"]
+__all__ = ["Publisher"]
 
-logger = structlog.get_logger("runcast.publisher")
-
-RETENTION_SECONDS: Final = 24 * 3600
-RETENTION_AFTER_END_SECONDS: Final = 3600
-
-
-class PublishError(Exception):
-    """The append failed, or its outcome is not known; the message says which."""
+RETRY_SECONDS: Final = 5.0
+"""Whoever types a command waits for so long, no longer."""
 
 
 class Publisher:
-    """XADD, then EXPIRE. Never sent twice: that would be two events.
-
-    Not in one transaction: it would go on after an XADD to a key of another type, and have
-    somebody else's key expire.
-    """
+    """A producer. Its appends happen one after the other, in the order in which they are asked."""
 
     def __init__(
         self,
@@ -47,45 +41,35 @@ class Publisher:
             retention_seconds: how long a run is kept after its newest event.
             retention_after_end_seconds: the same after its terminal event.
         """
-        self._deployment = deployment
-        self._keys = keys
-        self._events = events
-        self._retention = retention_seconds
-        self._retention_after_end = retention_after_end_seconds
-        self.retention_error: str | None = None
-        """Why the newest append has not set how long its run is kept; `None` if it has."""
+        self._appender = Appender(
+            deployment,
+            keys,
+            events,
+            retention_seconds=retention_seconds,
+            retention_after_end_seconds=retention_after_end_seconds,
+            retry_seconds=RETRY_SECONDS,
+        )
+        self._producer = uuid4().hex
+        # One count for all runs: in each of them it grows, which is enough.
+        self._sequence = 0
+        self._turn = asyncio.Lock()
 
     async def publish(self, run_id: RunId, event_type: str, data: str) -> StreamId:
-        """Appends one event.
+        """Appends one event, once; tries again for `RETRY_SECONDS`.
 
         Raises:
             ValueError: the type can't be an event type.
-            PublishError: it was not appended, or may or may not have been.
+            RunEnded: the run has had its terminal event.
+            AppendError: it was not appended, or may or may not have been; see there.
         """
-        if not is_event_type(event_type):
-            raise ValueError(
-                f"{event_type!r} can't be an event type: no CR, LF or NUL, not runcast.…"
+        async with self._turn:
+            self._sequence += 1
+            appended = await self._appender.append(
+                run_id,
+                [NewEvent(event_type, data)],
+                producer=self._producer,
+                sequence=self._sequence,
             )
-        fields = {self._events.type_field: event_type} if event_type else {}
-        fields[self._events.data_field] = data
-        encoded = {name.encode(): value.encode() for name, value in fields.items()}
-        final = self._events.decode(StreamId(0, 1), encoded).final
-        key = self._keys.key(run_id)
-        words = [part for pair in encoded.items() for part in pair]
-        try:
-            entry_id = await self._deployment.ask(key, "XADD", key, "*", *words)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise PublishError(f"not acknowledged by Redis: {describe(error)}") from error
-        await self._expire(key, self._retention_after_end if final else self._retention)
-        return parse_id(entry_id)
-
-    async def _expire(self, key: str, seconds: int) -> None:
-        try:
-            await self._deployment.ask(key, "EXPIRE", key, seconds)
-        except (RedisError, OSError, TimeoutError) as error:
-            # The event is in the run, and must not be taken for one that is not; the next append
-            # sets the time again.
-            logger.warning("retention not set", key=key, error=describe(error))
-            self.retention_error = describe(error)
-        else:
-            self.retention_error = None
+        entry_id = appended[0].id
+        assert entry_id is not None, "the id of a producer's last event is known"
+        return entry_id

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from tests.support.commands import run_command, running_command
 from tests.support.producer import key_of
 from tests.support.servers import RedisProcess
+from tests.support.waiting import eventually
 
 
 async def entries(client: Redis, run_id: str) -> list[tuple[str, dict[str, str]]]:
@@ -22,9 +23,12 @@ async def entries(client: Redis, run_id: str) -> list[tuple[str, dict[str, str]]
 
 async def appended(client: Redis, run_id: str, after: str = "0-0") -> str:
     """Waits for an entry after this id; its id."""
-    found: Any = await client.xread({key_of(run_id): after}, block=4000)
-    assert found, "no entry came"
-    entry_id: str = found[0][1][0][0]
+
+    async def following() -> Any:
+        return await client.xrange(key_of(run_id), f"({after}", count=1)
+
+    # A command takes its time to start on a busy machine.
+    entry_id: str = (await eventually(following, within=20))[0][0]
     return entry_id
 
 
@@ -32,7 +36,7 @@ async def appended(client: Redis, run_id: str, after: str = "0-0") -> str:
     ("flags", "fields"),
     [
         (("--type", "chunk", "--data", '{"a": 1}'), {"type": "chunk", "data": '{"a": 1}'}),
-        (("--type", "done"), {"type": "done", "data": "{}"}),
+        (("--type", "done"), {"type": "done", "data": "{}", "final": "1"}),
         (("--data", "é \n"), {"data": "é \n"}),
         (("--data", ""), {"data": ""}),
     ],
@@ -143,6 +147,19 @@ async def test_a_refused_event_is_certainly_not_in_the_run(
     outcome = await run_command("publish", run_id, "--redis-url", redis_url, "--data", "1")
     assert outcome.code == 1
     assert "the event was refused and is not in the run" in outcome.complaint
+
+
+async def test_what_comes_after_the_end_is_refused(
+    redis_url: str, client: Redis, run_id: str
+) -> None:
+    given = b'{"n":1}\n{"type":"done"}\n{"n":2}\n'
+    outcome = await run_command("publish", run_id, "--redis-url", redis_url, given=given)
+    last = (await entries(client, run_id))[-1][0]
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.complaint == (
+        f"runcast: the event of line 3 is not in the run: the run has ended, with {last}; "
+        f"2 events were appended before it, the last as {last}"
+    )
 
 
 async def test_ctrl_c_says_how_far_it_came(redis_url: str, client: Redis, run_id: str) -> None:

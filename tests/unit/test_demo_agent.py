@@ -13,7 +13,7 @@ from broker.demo import agent as agent_module
 from broker.demo.agent import INDEX_RUN, Agent
 from broker.demo.stories import STORIES
 from broker.engine.log import LogUnavailable
-from broker.redis.publisher import PublishError
+from broker.redis.persistence import AppendError
 from broker.wire.event import Event
 from broker.wire.ids import RunId, StreamId
 from tests.support.waiting import eventually
@@ -29,11 +29,11 @@ class FakeRedis:
     async def publish(self, run_id: RunId, event_type: str, data: str) -> StreamId:
         trouble = self._trouble()
         if trouble == "not appended":
-            raise PublishError("not acknowledged")
+            raise AppendError("not acknowledged")
         events = self.runs[run_id]
         events.append(Event(StreamId(len(events) + 1, 0), event_type, data.encode()))
         if trouble == "appended, but not acknowledged":
-            raise PublishError("not acknowledged")
+            raise AppendError("not acknowledged")
         return events[-1].id
 
     async def read(self, run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:

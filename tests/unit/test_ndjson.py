@@ -73,3 +73,9 @@ def test_bytes_of_the_command_line_that_are_not_utf8_are_refused() -> None:
         new_event("chunk", b"\xff".decode("utf-8", "surrogateescape"))
     with pytest.raises(BadEvent, match="the type is not UTF-8"):
         new_event(b"\xff".decode("utf-8", "surrogateescape"), "{}")
+
+
+def test_data_that_is_nested_too_deeply_is_refused() -> None:
+    deep = b"[" * 300 + b"]" * 300
+    with pytest.raises(BadEvent, match="can't be written again"):
+        parse_line(b'{"type": "chunk", "data": %b}' % deep)
