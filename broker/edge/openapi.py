@@ -5,9 +5,7 @@ gap reasons), so that it is true of the edge that answers it. It is meant for ma
 of clients, and the tests' fuzzer. People are better served by `docs/wire.md`.
 """
 
-import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from starlette.requests import Request
@@ -15,17 +13,30 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker import __version__
-from broker.edge.events import JSON_HEADERS, STREAM_HEADERS
+from broker.edge.events import JSON_HEADERS
+from broker.edge.openapi_parts import (
+    JSON,
+    NO_STORE,
+    RUN_ID_PARAMETER,
+    Document,
+    closed_object,
+    decimal,
+    header,
+    headers_of,
+    problem_response,
+    reference,
+)
+from broker.edge.publishing.limits import PublishingLimits
+from broker.edge.publishing.openapi import publishing_paths, publishing_schemas
+from broker.edge.streaming import STREAM_HEADERS
 from broker.wire.gap import GapReason
 from broker.wire.ids import GREATEST_PART, RUN_ID_PATTERN
 from broker.wire.problem import (
-    CONTENT_TYPE,
     BadCursor,
     BadHttp,
     BadParameter,
     BadRunId,
     InternalProblem,
-    Problem,
     RunNotFound,
     Unavailable,
     WrongKeyType,
@@ -35,33 +46,38 @@ from broker.wire.request import CURSOR_PARAMETERS, MAX_TYPES, EventsRequest, Req
 __all__ = ["make_document", "openapi_route"]
 
 _STREAM: Final = "text/event-stream"
-_JSON: Final = "application/json"
-_NO_STORE: Final = {"cache-control": "no-store"}
 _SAMPLE_ID: Final = "1718900000000-0"
 
-Document = dict[str, Any]
 
-
-def openapi_route(limits: RequestLimits) -> Route:
-    """The route that serves the document.
-
-    Args:
-        limits: what may be asked of this edge.
-    """
-    body = orjson.dumps(make_document(limits))
+def openapi_route(limits: RequestLimits, publishing: PublishingLimits | None) -> Route:
+    """The route that serves the document; see `make_document`."""
+    body = orjson.dumps(make_document(limits, publishing))
 
     async def show_document(request: Request) -> Response:
-        return Response(body, headers=_NO_STORE, media_type=_JSON)
+        return Response(body, headers=NO_STORE, media_type=JSON)
 
     return Route("/openapi.json", show_document)
 
 
-def make_document(limits: RequestLimits) -> Document:
+def make_document(limits: RequestLimits, publishing: PublishingLimits | None) -> Document:
     """The document.
 
     Args:
         limits: what may be asked of this edge.
+        publishing: what may be sent to it; `None` where nothing is taken.
     """
+    paths: dict[str, Document] = {
+        "/v1/runs/{run_id}/events": {"get": _events_operation(limits)},
+        "/healthz": {"get": _healthz_operation()},
+        "/readyz": {"get": _readyz_operation()},
+        "/metrics": {"get": _metrics_operation()},
+        "/openapi.json": {"get": _openapi_operation()},
+    }
+    schemas = _schemas(limits)
+    if publishing is not None:
+        for path, operations in publishing_paths(publishing).items():
+            paths.setdefault(path, {}).update(operations)
+        schemas |= publishing_schemas()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,14 +87,8 @@ def make_document(limits: RequestLimits) -> Document:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": {
-            "/v1/runs/{run_id}/events": {"get": _events_operation(limits)},
-            "/healthz": {"get": _healthz_operation()},
-            "/readyz": {"get": _readyz_operation()},
-            "/metrics": {"get": _metrics_operation()},
-            "/openapi.json": {"get": _openapi_operation()},
-        },
-        "components": {"schemas": _schemas(limits)},
+        "paths": paths,
+        "components": {"schemas": schemas},
     }
 
 
@@ -90,24 +100,19 @@ def _events_operation(limits: RequestLimits) -> Document:
         "operationId": "getRunEvents",
         "summary": "A run's events: a stream, or one page of JSON.",
         "description": (
-            f"With `Accept: {_JSON}` the answer is a page, else a stream. Parameters that are not "
+            f"With `Accept: {JSON}` the answer is a page, else a stream. Parameters that are not "
             "listed are ignored; of one that is given several times, the last counts."
         ),
         "parameters": [
-            {
-                "name": "run_id",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string", "pattern": f"^{RUN_ID_PATTERN}$"},
-            },
+            RUN_ID_PARAMETER,
             {
                 "name": "Last-Event-ID",
                 "in": "header",
                 "description": "What comes after this id. Wins over the query. Empty is absent.",
-                "schema": _reference("Cursor"),
+                "schema": reference("Cursor"),
             },
             *(
-                _query(name, "The same for clients that can't set headers.", _reference("Cursor"))
+                _query(name, "The same for clients that can't set headers.", reference("Cursor"))
                 for name in CURSOR_PARAMETERS
             ),
             _query("from", "Where to begin without a cursor.", _from_schema(limits)),
@@ -146,14 +151,14 @@ def _events_operation(limits: RequestLimits) -> Document:
             "200": {
                 "description": "The stream, or the page.",
                 "headers": {
-                    "Cache-Control": _header({"type": "string", "pattern": "^no-store"}),
-                    "X-Content-Type-Options": _header(
+                    "Cache-Control": header({"type": "string", "pattern": "^no-store"}),
+                    "X-Content-Type-Options": header(
                         {"const": STREAM_HEADERS["x-content-type-options"]}
                     ),
-                    "X-Accel-Buffering": _header(
+                    "X-Accel-Buffering": header(
                         {"const": STREAM_HEADERS["x-accel-buffering"]}, required=False
                     ),
-                    "Vary": _header({"const": JSON_HEADERS["vary"]}, required=False),
+                    "Vary": header({"const": JSON_HEADERS["vary"]}, required=False),
                     "Runcast-Gap": {
                         "description": "With `control=0`, on a stream: a gap at its beginning.",
                         "schema": {"type": "string"},
@@ -161,18 +166,18 @@ def _events_operation(limits: RequestLimits) -> Document:
                 },
                 "content": {
                     _STREAM: {"schema": {"type": "string"}},
-                    _JSON: {"schema": _reference("Page")},
+                    JSON: {"schema": reference("Page")},
                 },
             },
             "204": {
                 "description": "To who asked for a stream: the run is over, and nothing is left.",
-                "headers": _headers(_NO_STORE),
+                "headers": headers_of(NO_STORE),
             },
-            "400": _problem_response(BadRunId, BadCursor, BadParameter, BadHttp),
-            "404": _problem_response(RunNotFound),
-            "409": _problem_response(WrongKeyType),
-            "500": _problem_response(InternalProblem),
-            "503": _problem_response(Unavailable),
+            "400": problem_response(BadRunId, BadCursor, BadParameter, BadHttp),
+            "404": problem_response(RunNotFound),
+            "409": problem_response(WrongKeyType),
+            "500": problem_response(InternalProblem),
+            "503": problem_response(Unavailable),
         },
     }
 
@@ -192,7 +197,7 @@ def _from_schema(limits: RequestLimits) -> Document:
             {"const": "latest"},
             {
                 "type": "string",
-                "pattern": f"^-{_decimal(1, limits.page_events)}$",
+                "pattern": f"^-{decimal(1, limits.page_events)}$",
                 "description": "So many of the newest.",
             },
             {
@@ -259,8 +264,8 @@ def _openapi_operation() -> Document:
         "responses": {
             "200": {
                 "description": "This document.",
-                "headers": _headers(_NO_STORE),
-                "content": {_JSON: {"schema": {"type": "object"}}},
+                "headers": headers_of(NO_STORE),
+                "content": {JSON: {"schema": {"type": "object"}}},
             }
         },
     }
@@ -269,10 +274,10 @@ def _openapi_operation() -> Document:
 def _state_response(description: str, *states: str) -> Document:
     return {
         "description": description,
-        "headers": _headers(_NO_STORE),
+        "headers": headers_of(NO_STORE),
         "content": {
-            _JSON: {
-                "schema": _object(
+            JSON: {
+                "schema": closed_object(
                     {"status": {"enum": list(states)}, "detail": {"type": "string"}},
                 )
             }
@@ -283,39 +288,8 @@ def _state_response(description: str, *states: str) -> Document:
 # ---- what they have in common
 
 
-def _problem_response(*kinds: type[Problem]) -> Document:
-    [status] = {kind.status for kind in kinds}
-    headers = _headers(_NO_STORE) if BadHttp not in kinds else {}
-    if Unavailable in kinds:
-        headers["Retry-After"] = _header({"type": "integer", "minimum": 1})
-    return {
-        "description": "; ".join(kind.title for kind in kinds) + ".",
-        "headers": headers,
-        "content": {
-            CONTENT_TYPE: {
-                "schema": _object(
-                    {
-                        "type": {"enum": [f"urn:runcast:problem:{kind.slug}" for kind in kinds]},
-                        "title": {"enum": [kind.title for kind in kinds]},
-                        "status": {"const": status},
-                        "detail": {"type": "string"},
-                    }
-                )
-            }
-        },
-    }
-
-
-def _headers(values: Mapping[str, str]) -> Document:
-    return {name.title(): _header({"const": value}) for name, value in values.items()}
-
-
-def _header(schema: Document, *, required: bool = True) -> Document:
-    return {"required": required, "schema": schema}
-
-
 def _schemas(limits: RequestLimits) -> Document:
-    part = _decimal(0, GREATEST_PART)
+    part = decimal(0, GREATEST_PART)
     return {
         "StreamId": {
             "type": "string",
@@ -329,26 +303,26 @@ def _schemas(limits: RequestLimits) -> Document:
             "description": "The id of the last event that was seen.",
             "examples": [_SAMPLE_ID],
         },
-        "Page": _object(
+        "Page": closed_object(
             {
                 "run_id": {"type": "string", "pattern": f"^{RUN_ID_PATTERN}$"},
                 "events": {
                     "type": "array",
                     "maxItems": limits.page_events,
-                    "items": _reference("Event"),
+                    "items": reference("Event"),
                 },
                 "next": {
-                    **_reference("StreamId"),
+                    **reference("StreamId"),
                     "description": "The cursor to ask again with.",
                 },
                 "has_more": {"type": "boolean", "description": "Whether there is more now."},
                 "final": {"type": "boolean", "description": "Whether there will be no more."},
-                "gap": {"anyOf": [{"type": "null"}, _reference("Gap")]},
+                "gap": {"anyOf": [{"type": "null"}, reference("Gap")]},
             }
         ),
-        "Event": _object(
+        "Event": closed_object(
             {
-                "id": _reference("StreamId"),
+                "id": reference("StreamId"),
                 "type": {"type": ["string", "null"], "pattern": r"^[^\r\n\u0000]+$"},
                 "data": {"type": "string", "description": "As it was written."},
                 "time": {
@@ -358,51 +332,11 @@ def _schemas(limits: RequestLimits) -> Document:
                 },
             }
         ),
-        "Gap": _object(
+        "Gap": closed_object(
             {
-                "requested": _reference("StreamId"),
-                "resumed_at": {"anyOf": [{"type": "null"}, _reference("StreamId")]},
+                "requested": reference("StreamId"),
+                "resumed_at": {"anyOf": [{"type": "null"}, reference("StreamId")]},
                 "reason": {"enum": [reason.value for reason in GapReason]},
             }
         ),
     }
-
-
-def _object(properties: Document) -> Document:
-    """An object that has all of these and nothing else."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _reference(name: str) -> Document:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _decimal(least: int, greatest: int) -> str:
-    """An expression for the whole numbers from `least`, 0 or 1, to `greatest`, as they are written.
-
-    Schemas have no bounds for numbers within a string.
-    """
-    digits = str(greatest)
-    count = len(digits)
-    alternatives = ["0"] if least == 0 else []
-    if count > 1:
-        alternatives.append("[1-9]" + _digits(count - 2))
-    for place, digit in enumerate(digits):
-        # As `greatest` up to this place, less than it here, and anything after.
-        lowest = 1 if place == 0 else 0
-        if int(digit) > lowest:
-            choice = f"[{lowest}-{int(digit) - 1}]"
-            alternatives.append(digits[:place] + choice + _digits(count - place - 1, exact=True))
-    alternatives.append(re.escape(digits))
-    return f"({'|'.join(alternatives)})"
-
-
-def _digits(count: int, *, exact: bool = False) -> str:
-    if count == 0:
-        return ""
-    return f"[0-9]{{{count}}}" if exact else f"[0-9]{{0,{count}}}"

@@ -2,21 +2,31 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 __all__ = [
     "CONTENT_TYPE",
+    "BadBody",
     "BadCursor",
+    "BadHeader",
     "BadHttp",
     "BadParameter",
     "BadRunId",
     "HttpProblem",
+    "IdempotencyKeyReused",
     "InternalProblem",
     "Problem",
+    "RunExists",
     "RunNotFound",
+    "RunOver",
+    "SessionUnknown",
+    "SlowBody",
+    "TooLarge",
+    "TooManyRequests",
     "Unavailable",
+    "UnsupportedMediaType",
     "WrongKeyType",
 ]
 
@@ -40,6 +50,8 @@ class Problem(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.members: dict[str, Any] = {}
+        """Further members of the document, for programs (RFC 9457, 3.2)."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -54,6 +66,7 @@ class Problem(Exception):
                 "title": self.title,
                 "status": self.status,
                 "detail": self.detail,
+                **self.members,
             }
         )
 
@@ -81,10 +94,10 @@ class BadCursor(Problem):
 
     status, slug, title = 400, "bad-cursor", "Not a cursor"
 
-    def __init__(self, source: str, text: str, why: str) -> None:
+    def __init__(self, source: str, text: str, why: str, example: str = "1718900000000-0") -> None:
         super().__init__(
             f"{source} {_shown(text)} is not a cursor ({why}): send back an id as it was received, "
-            "such as 1718900000000-0, or leave it out to start at the first event."
+            f"such as {example}, or leave it out to start at the first event."
         )
 
 
@@ -97,6 +110,94 @@ class BadParameter(Problem):
         super().__init__(f"{name}={_shown(text)}: {expected}.")
 
 
+class BadHeader(Problem):
+    """A request header has a value that it can't have."""
+
+    status, slug, title = 400, "bad-header", "Bad request header"
+
+    def __init__(self, name: str, text: str, expected: str) -> None:
+        super().__init__(f"{name}: {_shown(text)}: {expected}.")
+
+
+class BadBody(Problem):
+    """The request's body is not what is taken here."""
+
+    status, slug, title = 400, "bad-body", "Bad request body"
+
+    def __init__(self, why: str, line: int | None = None) -> None:
+        """
+        Args:
+            why: what is wrong, as a clause without its full stop.
+            line: the number of the line, from 1, where the body is read line by line.
+        """
+        super().__init__(f"{'The body' if line is None else f'Line {line}'}: {why}.")
+        if line is not None:
+            self.members["line"] = line
+
+
+class SlowBody(Problem):
+    """The request's body did not come on."""
+
+    status, slug, title = 408, "slow-body", "The body took too long"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Nothing complete came for {seconds:g} s: send faster, or in parts.")
+
+
+class TooLarge(Problem):
+    """The request's body, or an event in it, is larger than what is taken."""
+
+    status, slug, title = 413, "too-large", "Too large"
+
+    def __init__(self, what: str, most: int, unit: str, line: int | None = None) -> None:
+        """
+        Args:
+            what: that is too large, such as "The body".
+            most: how much is taken.
+            unit: of that.
+            line: the number of the line, from 1, where the body is read line by line.
+        """
+        super().__init__(f"{what} has more than {most} {unit}, which is the most that is taken.")
+        if line is not None:
+            self.members["line"] = line
+
+
+class UnsupportedMediaType(Problem):
+    """The request's body is in a format that is not read here."""
+
+    status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
+
+    def __init__(self, text: str, expected: str) -> None:
+        super().__init__(f"{_shown(text)} is not read here: {expected}.")
+
+
+class IdempotencyKeyReused(Problem):
+    """The key was used before, for something else."""
+
+    status, slug, title = 422, "idempotency-key-reused", "Idempotency-Key is already used"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key came before with another request: send that one again, or take "
+            "a new key for this one."
+        )
+
+
+class TooManyRequests(Problem):
+    """More than the rate that is taken."""
+
+    status, slug, title = 429, "too-many-requests", "Too many requests"
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Adds when to come back."""
+        return super().headers | {"retry-after": str(self.retry_after_seconds)}
+
+
 class RunNotFound(Problem):
     """There is no such run, and the setting says not to wait for it."""
 
@@ -104,6 +205,18 @@ class RunNotFound(Problem):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"There is no run {run_id}. It may have expired, or not begun yet.")
+
+
+class SessionUnknown(Problem):
+    """A session that is to be resumed has no run, or none any more."""
+
+    status, slug, title = 404, "session-unknown", "No such session"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"The session {session_id} has no run to resume: it may be over for too long. Ask "
+            "without resume_from_index for a new one."
+        )
 
 
 class WrongKeyType(Problem):
@@ -116,6 +229,30 @@ class WrongKeyType(Problem):
             f"The key of run {run_id} holds something other than a stream. "
             "Check the key template, or what else writes to that key."
         )
+
+
+class RunOver(Problem):
+    """The run has ended: nothing comes after its terminal event."""
+
+    status, slug, title = 409, "run-ended", "The run has ended"
+
+    def __init__(self, run_id: str, final: str | None) -> None:
+        """
+        Args:
+            run_id: the run.
+            final: the id of its terminal event, where it is known.
+        """
+        super().__init__(f"Run {run_id} has ended: nothing comes after its terminal event.")
+        self.members["final"] = final
+
+
+class RunExists(Problem):
+    """The run id was used for another request."""
+
+    status, slug, title = 409, "run-exists", "The run exists"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"Run {run_id} was asked for before, otherwise: take another run id.")
 
 
 class Unavailable(Problem):

@@ -35,6 +35,13 @@ def target(redis_url: str, edge_settings: dict[str, Any]) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="session")
+def writable(redis_url: str) -> Iterator[Target]:
+    """An edge that takes events, commands and new runs, as much of them as comes."""
+    with running_target(redis_url, publish=True, publish_run_events_per_second=1_000_000) as target:
+        yield target
+
+
+@pytest.fixture(scope="session")
 def producer(redis_url: str) -> Iterator[redis.Redis]:
     """A client of the target's Redis that leaves bytes as they are."""
     with redis.Redis.from_url(redis_url) as client:

@@ -17,11 +17,13 @@ _READ_BYTES: Final = 1 << 16
 _HEADERS: Final = frozenset(
     {
         "allow", "cache-control", "connection", "content-length", "content-type", "date",
-        "retry-after", "runcast-gap", "transfer-encoding", "vary", "x-accel-buffering",
+        "location", "retry-after", "runcast-gap", "transfer-encoding", "vary", "x-accel-buffering",
         "x-content-type-options",
     }
 )  # fmt: skip
 """All that an edge ever sends."""
+_MEMBERS: Final = frozenset({"appended", "final", "last_id", "line"})
+"""Further members that a problem may have, where something was to be written."""
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]*")
 
 
@@ -173,7 +175,8 @@ def check_form(answer: Answer) -> None:
         return
     assert answer.headers["content-type"] == "application/problem+json"
     document = json.loads(answer.body)
-    assert document.keys() == {"type", "title", "status", "detail"}
+    assert {"type", "title", "status", "detail"} <= document.keys()
+    assert document.keys() - {"type", "title", "status", "detail"} <= _MEMBERS
     assert document["status"] == answer.status
     assert document["type"].startswith("urn:runcast:problem:")
     assert document["detail"].isprintable()

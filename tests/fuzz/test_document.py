@@ -22,6 +22,13 @@ from tests.support.producer import key_of
 
 _COMMAND: Final = Path(sys.executable).with_name("schemathesis")
 _SECONDS: Final = 3000 if LONG else 50
+_CONFIG: Final = """
+[[operations]]
+include-name = "POST /v1/runs"
+[operations.checks]
+# 422: keys that generators like have been used, for something else.
+positive_data_acceptance.expected-statuses = ["201", "409", "422"]
+"""
 
 
 @pytest.fixture
@@ -31,12 +38,13 @@ def edge_with_runs(redis_url: str) -> Iterator[Edge]:
         for run_id in ("0", "A", "a", "-", "_", "00"):
             for event_type in ("chunk", "", "done"):
                 client.xadd(key_of(run_id), {"type": event_type, "data": "{}"})
-    edge = Edge(redis_url, max_wait_seconds=0.05)
+    edge = Edge(redis_url, max_wait_seconds=0.05, publish=True)
     yield edge
     edge.close()
 
 
 def test_the_document_is_true(edge_with_runs: Edge, tmp_path: Path) -> None:
+    (tmp_path / "schemathesis.toml").write_text(_CONFIG)
     outcome = subprocess.run(
         [
             *(str(_COMMAND), "run", f"{edge_with_runs.url}/openapi.json"),
@@ -54,5 +62,5 @@ def test_the_document_is_true(edge_with_runs: Edge, tmp_path: Path) -> None:
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     # All but the document's own.
-    assert "Tested: 4\n" in outcome.stdout
+    assert "Tested: 7\n" in outcome.stdout
     assert edge_with_runs.traces() == ""

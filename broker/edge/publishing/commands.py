@@ -1,0 +1,67 @@
+"""`POST /v1/runs/{run_id}/commands`: says something to a run's worker."""
+
+import hashlib
+
+from redis.exceptions import RedisError
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from broker.edge.guard import Action
+from broker.edge.publishing.body import RequestBody
+from broker.edge.publishing.documents import NewCommand, parse_command
+from broker.edge.publishing.intake import (
+    JSON,
+    Intake,
+    json_response,
+    media_type,
+    refusal,
+    run_id_of,
+)
+from broker.edge.publishing.origin import IDEMPOTENCY_KEY, idempotency_key
+from broker.redis.commands import CommandAppended, Commands
+from broker.redis.persistence import AppendError
+from broker.wire.ids import RunId
+
+__all__ = ["CommandsEndpoint"]
+
+_NOT_ASKED = "Redis does not answer: the command is not there."
+_NOT_SAID = (
+    "Redis did not say that it has the command: send it again with the same Idempotency-Key, and "
+    "it comes once."
+)
+
+
+class CommandsEndpoint:
+    """A raw ASGI endpoint."""
+
+    def __init__(self, commands: Commands, intake: Intake) -> None:
+        self._commands = commands
+        self._intake = intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+
+        async def command(headers: Headers, body: RequestBody) -> Response:
+            run_id = run_id_of(scope)
+            await self._intake.allow(scope, Action.COMMAND, run_id)
+            media_type(headers, JSON)
+            key = idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
+            self._intake.check_rate(run_id)
+            new = parse_command(await self._intake.whole(body))
+            self._intake.rates.take(run_id, 1)
+            appended = await self._append(run_id, new, key)
+            self._intake.stats.commands += 1
+            shown = None if appended.id is None else str(appended.id)
+            return json_response({"id": shown, "open": appended.open}, 202)
+
+        await self._intake.serve(scope, receive, send, command)
+
+    async def _append(self, run_id: RunId, new: NewCommand, key: str | None) -> CommandAppended:
+        name = None if key is None else f"key:{hashlib.sha256(key.encode()).hexdigest()}"
+        try:
+            return await self._commands.append(run_id, new.type, new.data, idempotency_key=name)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise refusal(error, run_id, _NOT_ASKED) from error
+        except AppendError as error:
+            raise refusal(error, run_id, _NOT_SAID) from error
