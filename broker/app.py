@@ -8,18 +8,32 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from broker.edge.events import EventsEndpoint, EventsPolicy, log_end
+from broker.edge.abandoned import AbandonedRuns
+from broker.edge.agui_joins import AguiJoins
+from broker.edge.by_method import by_path
+from broker.edge.compression import Compression
+from broker.edge.events import EventsParts, EventsPolicy, log_end
+from broker.edge.lost_runs import LeasesOfAll, LostRuns
+from broker.edge.mounting import Making, profile_routes
 from broker.edge.operations import Exposition, Own, operations_routes
 from broker.edge.problems import EXCEPTION_HANDLERS
+from broker.edge.publishing.routes import Publishing
+from broker.edge.publishing.stats import PublishingStats
+from broker.edge.run_statuses import RunStatusKeeper
+from broker.edge.streaming import Streamer
 from broker.engine.hub import Hub
 from broker.engine.log import LogUnavailable
 from broker.engine.stats import Stats
+from broker.engine.subscriber import Subscriber
 from broker.metrics import make_registry
+from broker.redis.catalogue import Catalogue, Reading
 from broker.redis.deployment import Deployment
 from broker.redis.opening import make_deployment
+from broker.redis.pointers import RedisPointers
 from broker.redis.routed_tail import RoutedTail
+from broker.redis.statuses import RedisStatuses
 from broker.redis.streams import RedisLog
 from broker.settings import Settings
 
@@ -55,8 +69,20 @@ def make_edge(
         connections=settings.redis_connections,
         timeout_seconds=settings.redis_timeout_seconds,
     )
-    log = RedisLog(deployment, settings.keys, settings.events)
-    tail = RoutedTail(deployment, settings.tail_settings, settings.keys, random.Random())
+    profiles = settings.profiles
+    catalogue = Catalogue(
+        Reading(settings.keys, settings.events),
+        {profile.name: profile.reading for profile in profiles},
+    )
+    log = RedisLog(deployment, catalogue)
+    tail = RoutedTail(deployment, settings.tail_settings, catalogue, random.Random())
+    on_left: list[Callable[[Subscriber], None]] = []
+
+    def left(subscriber: Subscriber, seconds: float) -> None:
+        log_end(subscriber, seconds)
+        for told in on_left:
+            told(subscriber)
+
     hub = Hub(
         log,
         tail,
@@ -65,30 +91,76 @@ def make_edge(
         clock=time.monotonic,
         wall_ms=lambda: time.time() * 1000,
         random_source=random.Random(),
-        on_left=log_end,
+        on_left=left,
     )
     deployment.on_failover = lambda server: hub.failed_over(
-        lambda run_id: deployment.server_of(settings.keys.key(run_id)) is server
+        lambda run_id: deployment.server_of(catalogue.key(run_id)) is server
     )
     policy = EventsPolicy(
         reject_missing=settings.missing_run == "reject",
         end_expired=settings.expired_run == "end",
         limits=settings.request_limits,
-        detach=settings.detach,
     )
+    statuses = RedisStatuses(deployment, catalogue)
+    streamer = Streamer(hub, Compression(), detach=settings.detach)
+    pointers = RedisPointers(deployment)
+    agui_joins = AguiJoins(hub)
+    parts = EventsParts(hub, streamer, catalogue, pointers, statuses, agui_joins)
+    every = [profile.status_seconds for profile in profiles if profile.status_seconds is not None]
+    attendants: list[AbstractAsyncContextManager[object]] = [agui_joins]
+    writing = PublishingStats()
+    publishing = None
+    if settings.publish:
+        publishing = Publishing(
+            deployment,
+            Reading(settings.keys, settings.events),
+            settings.publishing_limits,
+            writing,
+            requests_key=settings.requests_key,
+            queued_timeout_seconds=settings.queued_timeout_seconds,
+            guard=parts.guard,
+            leaving=lambda: hub.draining,
+        )
+    making = None
+    if publishing is not None:
+        abandoned = AbandonedRuns(hub, pointers, settings.abandoned_seconds)
+        on_left.append(abandoned.left)
+        attendants.append(abandoned)
+        making = Making(publishing, pointers, abandoned)
+    if settings.end_lost_runs:
+        attendants.append(
+            LostRuns(
+                hub,
+                LeasesOfAll(deployment, catalogue).end_if_lost,
+                writing,
+                rarely_seconds=settings.lease_look_seconds,
+                clock=time.monotonic,
+                random_source=random.Random(),
+            )
+        )
+    if every:
+        attendants.append(RunStatusKeeper(hub, statuses, min(every) / 2))
+    if background is not None:
+        attendants.append(background)
     app = Starlette(
         routes=[
-            Route("/v1/runs/{run_id}/events", EventsEndpoint(hub, policy), methods=["GET"]),
+            *by_path(
+                [
+                    *profile_routes(profiles, parts, policy, making),
+                    *(publishing.routes() if publishing is not None else ()),
+                ]
+            ),
             *operations_routes(
                 hub,
                 log.ping,
-                exposition(make_registry(hub, tail, log)),
+                exposition(make_registry(hub, tail, log, writing)),
                 settings.request_limits,
+                settings.publishing_limits if settings.publish else None,
             ),
             *routes,
         ],
         exception_handlers=dict(EXCEPTION_HANDLERS),
-        lifespan=lambda app: _lifespan(deployment, log, hub, tail, background),
+        lifespan=lambda app: _lifespan(deployment, log, hub, tail, attendants),
     )
     # A redirect would lead to wherever the request's Host header says.
     app.router.redirect_slashes = False
@@ -101,9 +173,9 @@ async def _lifespan(
     log: RedisLog,
     hub: Hub,
     tail: RoutedTail,
-    background: AbstractAsyncContextManager[object] | None,
+    attendants: Sequence[AbstractAsyncContextManager[object]],
 ) -> AsyncIterator[None]:
-    """Opened in this order; closed in the reverse one: background, streams, tail, Redis."""
+    """Opened in this order; closed in the reverse one: attendants, streams, tail, Redis."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(deployment)
         with suppress(LogUnavailable):
@@ -111,6 +183,6 @@ async def _lifespan(
             await log.ping()
         await stack.enter_async_context(tail)
         await stack.enter_async_context(hub)
-        if background is not None:
-            await stack.enter_async_context(background)
+        for attendant in attendants:
+            await stack.enter_async_context(attendant)
         yield

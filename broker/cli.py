@@ -44,6 +44,16 @@ def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
     help_text = f"{field.description}  [default: {default}; env: RUNCAST_{name.upper()}]"
     if field.annotation is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help_text)
+    if name == "profile":
+        # Nothing given is nothing said: the file's or the environment's holds.
+        return click.option(
+            flag,
+            name,
+            multiple=True,
+            metavar="NAME",
+            callback=lambda context, option, given: ",".join(given) or None,
+            help=help_text,
+        )
     return click.option(flag, name, default=None, metavar=_metavar(name, field), help=help_text)
 
 

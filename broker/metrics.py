@@ -20,6 +20,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from broker import __version__
+from broker.edge.publishing.stats import PublishingStats
 from broker.engine.ending import Ending
 from broker.engine.hub import Hub
 from broker.engine.stats import LATENCY_BUCKETS
@@ -30,25 +31,29 @@ from broker.wire.gap import GapReason
 __all__ = ["EdgeCollector", "make_registry"]
 
 
-def make_registry(hub: Hub, tail: RedisTail, log: RedisLog) -> CollectorRegistry:
+def make_registry(
+    hub: Hub, tail: RedisTail, log: RedisLog, writing: PublishingStats
+) -> CollectorRegistry:
     """A registry of its own for one edge, so that two in a process don't mix."""
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    registry.register(EdgeCollector(hub, tail, log))
+    registry.register(EdgeCollector(hub, tail, log, writing))
     return registry
 
 
 class EdgeCollector(Collector):
-    def __init__(self, hub: Hub, tail: RedisTail, log: RedisLog) -> None:
+    def __init__(self, hub: Hub, tail: RedisTail, log: RedisLog, writing: PublishingStats) -> None:
         self._hub = hub
         self._tail = tail
         self._log = log
+        self._writing = writing
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gauges()
         yield from self._counters()
+        yield from self._writes()
         yield self._latency()
         yield InfoMetricFamily(
             "runcast_build",
@@ -175,6 +180,46 @@ class EdgeCollector(Collector):
             "Commands to Redis that failed, by kind of error.",
             "error",
             sorted(self._log.errors.items()),
+        )
+
+    def _writes(self) -> Iterator[Metric]:
+        writing = self._writing
+        yield GaugeMetricFamily(
+            "runcast_publishing_requests",
+            "Requests to publish, to command or to create a run that are under way now.",
+            writing.requests,
+        )
+        for name, help_text, value in (
+            ("published_events", "Events appended for clients over HTTP.", writing.appended),
+            (
+                "published_duplicates",
+                "Events sent over HTTP that were in their run already, and not appended again.",
+                writing.duplicates,
+            ),
+            (
+                "published_bytes",
+                "Bytes of the JSON that the appended events were sent as.",
+                writing.appended_bytes,
+            ),
+            (
+                "published_abandoned",
+                "Bodies whose client left in their midst; their complete lines were appended.",
+                writing.abandoned,
+            ),
+            ("commands", "Commands appended for clients over HTTP.", writing.commands),
+            ("runs_created", "Runs asked for over HTTP, each once.", writing.runs),
+            (
+                "lost_runs",
+                "Runs that this edge has ended because their worker was gone.",
+                writing.lost_runs,
+            ),
+        ):
+            yield CounterMetricFamily(f"runcast_{name}", help_text, value)
+        yield _labelled(
+            "runcast_publishing_refusals",
+            "Requests to publish, to command or to create a run that were refused, by problem.",
+            "problem",
+            sorted(writing.refused.items()),
         )
 
     def _latency(self) -> Metric:

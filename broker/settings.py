@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,11 +17,16 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from broker.edge.publishing.limits import PublishingLimits
 from broker.engine.limits import Limits
+from broker.profiles.loading import load_profiles
+from broker.profiles.profile import Profile
 from broker.redis.addresses import parse_addresses
+from broker.redis.catalogue import Reading
 from broker.redis.streams import KeyTemplate
 from broker.redis.tail import Strategy, TailSettings
 from broker.wire.event import EventFormat, TerminalRule
+from broker.wire.folding import FoldRule
 from broker.wire.request import RequestLimits
 
 __all__ = ["CONFIG_FILE", "Settings", "SettingsError", "load_settings"]
@@ -103,6 +108,19 @@ class Settings(BaseSettings):
         "such as: state in succeeded,failed",
     )
 
+    profile: str = Field(
+        "native",
+        description="The profiles to serve: names, or paths of one's own .toml files, "
+        "comma-separated; the flag may be given more than once.",
+    )
+    text_types: str = Field(
+        "chunk,token,delta",
+        description="Event types that ?fold=text merges, comma-separated.",
+    )
+    text_member: str = Field(
+        "text", min_length=1, description="The top-level JSON key of their data that has the text."
+    )
+
     heartbeat_seconds: Seconds = Field(
         15, description="Quiet time after which a heartbeat is sent; below every proxy's limit."
     )
@@ -165,6 +183,59 @@ class Settings(BaseSettings):
     max_limit: Count = Field(1000, description="The most that ?limit= and ?from=-N may ask for.")
     max_wait_seconds: Seconds = Field(25, description="The most that ?wait= may ask for.")
 
+    publish: bool = Field(
+        False,
+        description="Take events, commands and new runs over HTTP, from whoever reaches this edge. "
+        "Wants rights to write on Redis.",
+    )
+    publish_event_bytes: Bytes = Field(
+        1 << 20, description="The most bytes of one event, command or new run, as JSON."
+    )
+    publish_body_bytes: Bytes = Field(
+        64 << 20, description="The most bytes of one body of many events."
+    )
+    publish_body_events: Count = Field(10_000, description="The most events of one body.")
+    publish_idle_seconds: Seconds = Field(
+        30, description="The longest that such a body may bring no complete line."
+    )
+    publish_retry_seconds: Seconds = Field(
+        10, description="How long an append over HTTP is tried again while Redis is away."
+    )
+    publish_events_per_second: Count = Field(
+        10_000, description="Events taken over HTTP in one process, on average."
+    )
+    publish_run_events_per_second: Count = Field(
+        1_000, description="The same of one run; a body that is faster is slowed down."
+    )
+    publish_concurrency: Count = Field(
+        256, description="Bodies that one process reads at a time; each may hold a whole event."
+    )
+    requests_key: str = Field(
+        "runs:requests",
+        min_length=1,
+        description="The stream of requests for new runs, from which workers read.",
+    )
+    queued_timeout_seconds: Seconds | None = Field(
+        None,
+        description="A run that no worker takes for so long is lost (no_worker); without it, it "
+        "waits. Ended where end_lost_runs is on.",
+    )
+    abandoned_seconds: float = Field(
+        10,
+        ge=0,
+        le=86_400,
+        description="A run that was begun by the request that watches it is told to cancel when "
+        "its last viewer has been gone for so long; 0 for never.",
+    )
+    end_lost_runs: bool = Field(
+        False,
+        description="End watched runs whose worker has kept a lease and let it run out "
+        "(worker_lost). Wants rights to write on Redis.",
+    )
+    lease_look_seconds: Seconds = Field(
+        30, description="How often a watched run without a lease is looked at for one."
+    )
+
     tail: Strategy = Field(
         "auto",
         description="How new events are noticed: by keyspace notifications (notify), by blocked "
@@ -215,6 +286,18 @@ class Settings(BaseSettings):
         KeyTemplate(template)
         return template
 
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _profiles_as_text(cls, given: object) -> object:
+        # As the file has them, most naturally.
+        return ",".join(map(str, given)) if isinstance(given, list) else given
+
+    @model_validator(mode="after")
+    def _profiles_fit(self) -> "Settings":
+        if not self.profiles:
+            raise ValueError("profile: name at least one, such as native")
+        return self
+
     @field_validator("terminal_rule")
     @classmethod
     def _terminal_rule_has_form(cls, text: str | None) -> str | None:
@@ -235,10 +318,21 @@ class Settings(BaseSettings):
             type_field=self.type_field,
             data_field=self.data_field,
             final_field=self.final_field,
-            terminal_types=frozenset(
-                name.strip() for name in self.terminal_types.split(",") if name.strip()
-            ),
+            terminal_types=frozenset(_names(self.terminal_types)),
             terminal_rule=None if rule is None else TerminalRule.parse(rule),
+        )
+
+    @property
+    def profiles(self) -> list[Profile]:
+        """What is served.
+
+        Raises:
+            ProfileError: one of them can't be.
+        """
+        return load_profiles(
+            _names(self.profile),
+            Reading(self.keys, self.events),
+            FoldRule(frozenset(_names(self.text_types)), self.text_member),
         )
 
     @property
@@ -265,6 +359,20 @@ class Settings(BaseSettings):
         return RequestLimits(page_events=self.max_limit, wait_seconds=self.max_wait_seconds)
 
     @property
+    def publishing_limits(self) -> PublishingLimits:
+        """Bounds on what is taken over HTTP."""
+        return PublishingLimits(
+            event_bytes=self.publish_event_bytes,
+            body_bytes=self.publish_body_bytes,
+            body_events=self.publish_body_events,
+            idle_seconds=self.publish_idle_seconds,
+            events_per_second=self.publish_events_per_second,
+            run_events_per_second=self.publish_run_events_per_second,
+            retry_seconds=self.publish_retry_seconds,
+            requests=self.publish_concurrency,
+        )
+
+    @property
     def tail_settings(self) -> TailSettings:
         """The tail's bounds."""
         return TailSettings(
@@ -274,6 +382,10 @@ class Settings(BaseSettings):
             keys_per_connection=self.tail_keys_per_connection,
             sweep_seconds=self.sweep_seconds,
         )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def load_settings(flags: dict[str, Any], *, listens: bool = True) -> Settings:

@@ -16,10 +16,13 @@ from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
 from broker.edge.openapi import make_document
+from broker.edge.publishing.limits import PublishingLimits
+from broker.edge.publishing.stats import PublishingStats
 from broker.engine.hub import Hub
 from broker.engine.limits import Limits
 from broker.engine.stats import Stats
 from broker.metrics import EdgeCollector
+from broker.redis.catalogue import Catalogue, Reading
 from broker.redis.opening import make_deployment
 from broker.redis.routed_tail import RoutedTail
 from broker.redis.streams import KeyTemplate, RedisLog
@@ -73,8 +76,9 @@ def metrics_page() -> str:
 
 
 def openapi_document() -> str:
-    """`docs/openapi.json`: what an edge with default limits serves at `/openapi.json`."""
-    return json.dumps(make_document(RequestLimits()), indent=2) + "\n"
+    """`docs/openapi.json`: what an edge with default limits that takes events serves at
+    `/openapi.json`."""
+    return json.dumps(make_document(RequestLimits(), PublishingLimits()), indent=2) + "\n"
 
 
 def _default(name: str, field: FieldInfo) -> str:
@@ -97,7 +101,7 @@ def _meaning(field: FieldInfo) -> str:
 def _families() -> Iterator[Metric]:
     deployment = make_deployment(_NOWHERE, connections=1, timeout_seconds=1)
     keys = KeyTemplate("run:{run_id}")
-    log = RedisLog(deployment, keys, EventFormat())
+    log = RedisLog(deployment, Catalogue(Reading(keys, EventFormat())))
     log.errors["ConnectionError"] = 0
     tail = RoutedTail(deployment, TailSettings(), keys, random.Random())
     hub = Hub(
@@ -109,7 +113,9 @@ def _families() -> Iterator[Metric]:
         wall_ms=lambda: 0,
         random_source=random.Random(),
     )
-    return EdgeCollector(hub, tail, log).collect()
+    writing = PublishingStats()
+    writing.refused["too-large"] = 0
+    return EdgeCollector(hub, tail, log, writing).collect()
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from broker.commands.serve import redis_for, run_edge
 from broker.demo.agent import Agent
 from broker.demo.page import demo_routes
 from broker.redis.addresses import shown_url
+from broker.redis.catalogue import Catalogue, Reading
 from broker.redis.deployment import Deployment
 from broker.redis.opening import make_deployment
 from broker.redis.publisher import Publisher
@@ -57,7 +58,7 @@ def run_demo(settings: Settings) -> None:
 
 
 def _agent(deployment: Deployment, settings: Settings) -> Agent:
-    log = RedisLog(deployment, settings.keys, settings.events)
+    log = RedisLog(deployment, Catalogue(Reading(settings.keys, settings.events)))
     publisher = Publisher(
         deployment,
         settings.keys,

@@ -1,27 +1,33 @@
-"""`GET /v1/runs/{run_id}/events`: a run's events as a stream, or as one JSON page."""
+"""A run's events as a stream, or as one JSON page; in the words of one profile."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final, Protocol
 
-import orjson
 import structlog
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broker.edge.asgi_sink import AsgiSink
-from broker.edge.connection import Detach, detach_of
+from broker.edge.agui_joins import AguiJoins
+from broker.edge.guard import EVERYONE, Action, Guard
 from broker.edge.problems import problem_response
-from broker.engine.delivery import Sink, View
+from broker.edge.streaming import STREAM_HEADERS, Answer, Streamer
+from broker.engine.delivery import View
+from broker.engine.feed import Feed
 from broker.engine.hub import Hub, Opening
 from broker.engine.log import LogUnavailable, NotAStream
 from broker.engine.page import Page
 from broker.engine.subscriber import Subscriber
+from broker.profiles.document import RouteSection
+from broker.profiles.profile import PageContents, Profile
+from broker.redis.catalogue import Catalogue
+from broker.wire.agui import Agui
+from broker.wire.dialect import SaysStatus
 from broker.wire.event import Event
-from broker.wire.frame import greeting, id_block
-from broker.wire.gap import Gap
+from broker.wire.folding import fold
+from broker.wire.frame import greeting
 from broker.wire.ids import START, RunId, StreamId, is_run_id
 from broker.wire.problem import (
     BadRunId,
@@ -31,17 +37,19 @@ from broker.wire.problem import (
     WrongKeyType,
 )
 from broker.wire.request import Beginning, EventsRequest, RequestLimits, Resume
+from broker.wire.status import RunStatus
 
-__all__ = ["EventsEndpoint", "EventsPolicy", "log_end"]
+__all__ = [
+    "EventsEndpoint",
+    "EventsParts",
+    "EventsPolicy",
+    "Pointers",
+    "Statuses",
+    "log_end",
+]
 
 logger = structlog.get_logger("runcast.stream")
 
-STREAM_HEADERS: Final = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-store, no-transform",
-    "x-accel-buffering": "no",
-    "x-content-type-options": "nosniff",
-}
 JSON_HEADERS: Final = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -51,37 +59,93 @@ JSON_HEADERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class EventsPolicy:
-    """What operators may choose about this endpoint."""
+    """What operators may choose about these endpoints."""
 
     reject_missing: bool
     """Answer 404 for a run that does not exist, instead of waiting for it."""
     end_expired: bool
     """Answer 204 for a cursor into a run that is gone, instead of saying a gap."""
     limits: RequestLimits
-    detach: bool = True
-    """Take connections over from the server where it lets us: cheaper for the same."""
+
+
+class Pointers(Protocol):
+    """Keys that name a run."""
+
+    async def get(self, key: str) -> RunId | None:
+        """The run that it names; `None` if there is none.
+
+        Raises:
+            LogUnavailable: Redis can't be read now.
+        """
+
+
+class Statuses(Protocol):
+    """How runs stand."""
+
+    async def of(self, feed: Feed) -> RunStatus:
+        """How this one stands.
+
+        Raises:
+            LogUnavailable: Redis can't be read now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EventsParts:
+    """What these endpoints are made of."""
+
+    hub: Hub
+    streamer: Streamer
+    catalogue: Catalogue
+    pointers: Pointers
+    statuses: Statuses
+    agui_joins: AguiJoins
+    guard: Guard = EVERYONE
+
+
+class NobodyThere(Exception):
+    """A pointer names no run now."""
 
 
 class EventsEndpoint:
     """A raw ASGI endpoint: no layer stands between the stream and the server's `send`."""
 
-    def __init__(self, hub: Hub, policy: EventsPolicy) -> None:
-        self._hub = hub
+    def __init__(
+        self,
+        parts: EventsParts,
+        policy: EventsPolicy,
+        profile: Profile,
+        route: RouteSection,
+    ) -> None:
+        """
+        Args:
+            parts: what it is made of, in common with others.
+            policy: what operators may choose.
+            profile: in whose words.
+            route: which of the profile's.
+        """
+        self._hub = parts.hub
+        self._parts = parts
         self._policy = policy
+        self._profile = profile
+        self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; everything that can be refused is refused before the first byte."""
         wants_json = False
+        run_id = RunId("")
         try:
-            run_id = _run_id(scope["path_params"]["run_id"])
             request = self._parse(scope)
             wants_json = request.as_json
+            run_id = await self._run_id(scope)
+            await self._parts.guard.check(scope, Action.WATCH, run_id, self._route.credentials)
             opening = await self._open(run_id, request)
             if wants_json:
                 response = await self._json(opening, request)
             elif (
                 opening.over
                 or self._expired(opening, request)
+                or await self._ends_there(opening, request)
                 or await self._nothing_left(opening, request)
             ):
                 response = Response(status_code=204, headers={"cache-control": "no-store"})
@@ -94,23 +158,43 @@ class EventsEndpoint:
             response = problem_response(WrongKeyType(run_id))
         except LogUnavailable:
             response = self._come_back("Redis can't be reached.", wants_json=wants_json)
+        except NobodyThere:
+            response = self._come_back("There is no current run.", wants_json=wants_json)
         except Problem as problem:
             response = problem_response(problem)
         await response(scope, receive, send)
 
     def _parse(self, scope: Scope) -> EventsRequest:
         headers = Headers(scope=scope)
-        return EventsRequest.parse(
+        request = EventsRequest.parse(
             last_event_id=headers.getlist("last-event-id"),
             accept=", ".join(headers.getlist("accept")),
             query=QueryParams(scope["query_string"]),
             limits=self._policy.limits,
+            cursors=self._profile.cursors,
         )
+        match self._route.serves:
+            case "page":
+                return replace(request, as_json=True)
+            case "events":
+                return request
+            case _:
+                return replace(request, as_json=False)
+
+    async def _run_id(self, scope: Scope) -> RunId:
+        if self._route.pointer is None:
+            return _run_id(scope["path_params"]["run_id"])
+        name = _run_id(scope["path_params"]["name"])
+        found = await self._parts.pointers.get(self._route.pointer.replace("{name}", name))
+        if found is None:
+            raise NobodyThere
+        return found
 
     async def _open(self, run_id: RunId, request: EventsRequest) -> Opening:
         if self._hub.draining:
             raise LogUnavailable
-        opening = await self._hub.open(run_id, request.start)
+        address = self._parts.catalogue.address(self._profile.name, run_id)
+        opening = await self._hub.open(address, request.start)
         if self._policy.reject_missing and opening.missing:
             raise RunNotFound(run_id)
         return opening
@@ -122,6 +206,14 @@ class EventsEndpoint:
             and isinstance(request.start, Resume)
             and request.start.cursor != START
         )
+
+    async def _ends_there(self, opening: Opening, request: EventsRequest) -> bool:
+        """Whether the cursor is at a terminal event that others follow, as where the same stream
+        goes on in another profile. Only a look at the entry itself tells; a client that is sent an
+        empty stream instead comes back for ever."""
+        if not isinstance(request.start, Resume) or opening.feed.window.covers(opening.position):
+            return False
+        return (await self._hub.page(opening, 1)).ended
 
     def _come_back(self, why: str, *, wants_json: bool) -> Response:
         """What is answered when nothing can be served now.
@@ -138,72 +230,52 @@ class EventsEndpoint:
     async def _stream(
         self, opening: Opening, request: EventsRequest, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        headers = dict(STREAM_HEADERS)
-        if not request.control and not opening.feed.window.covers(opening.position):
-            # Without control events a gap can only be said before the first byte.
+        """Answers with the stream.
+
+        Raises:
+            LogUnavailable: Redis can't be read now.
+            NotAStream: the key holds something else.
+        """
+        headers: dict[str, str] = {}
+        says_gaps = request.control and self._profile.says_gaps
+        if not says_gaps and not opening.feed.window.covers(opening.position):
+            # Where no event says it, a gap can only be said before the first byte.
             page = await self._hub.page(opening, self._policy.limits.page_events)
             if page.gap is not None:
                 headers["runcast-gap"] = page.gap.header()
-        detach = detach_of(scope) if self._policy.detach else None
-        if detach is not None:
-            self._stream_detached(opening, request, detach, headers)
+        view, first = await self._view(opening, request)
+        answer = Answer(opening, view, first, headers, compress=self._profile.compress)
+        await self._parts.streamer.serve(answer, scope, receive, send)
+
+    async def _view(self, opening: Opening, request: EventsRequest) -> tuple[View, bytes]:
+        """What the viewer is to see, and the stream's first bytes."""
+        profile = self._profile
+        run_id = self._parts.catalogue.run_of(opening.feed.run_id)
+        dialect = profile.dialect(run_id, request)
+        retry = self._hub.retry_milliseconds
+        if isinstance(dialect, Agui):
+            joins = self._parts.agui_joins
+            dialect, first = await joins.join(dialect, opening, request.start, retry)
         else:
-            await self._stream_through_asgi(opening, request, headers, scope, receive, send)
+            first = dialect.greeting(retry, self._place(opening, request))
+        seconds = None
+        if profile.wants_status and isinstance(dialect, SaysStatus):
+            opening.feed.status = await self._parts.statuses.of(opening.feed)
+            first += dialect.opening(opening.feed.status)
+            seconds = profile.status_seconds
+        history = profile.history(dialect, request)
+        return View(request.types, dialect, history, status_seconds=seconds), first
 
-    def _stream_detached(
-        self, opening: Opening, request: EventsRequest, detach: Detach, headers: Mapping[str, str]
-    ) -> None:
-        """Hands the connection to the engine; the request's task ends here."""
-        connection = detach(headers)
-        if connection is None:
-            return
-        subscriber = self._subscriber(opening, request, connection)
-        connection.attach(subscriber)
-        self._hub.admit(subscriber, self._greeting(opening, request))
-        connection.release()
-
-    async def _stream_through_asgi(
-        self,
-        opening: Opening,
-        request: EventsRequest,
-        headers: Mapping[str, str],
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Holds the request's task for as long as the stream goes on; works on any server."""
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            }
-        )
-        sink = AsgiSink(scope)
-        subscriber = self._subscriber(opening, request, sink)
-        self._hub.admit(subscriber, self._greeting(opening, request))
-        try:
-            await sink.run(receive, send, subscriber.drained)
-        finally:
-            subscriber.closed()
-
-    def _subscriber(self, opening: Opening, request: EventsRequest, sink: Sink) -> Subscriber:
-        view = View(request.types, request.control, request.heartbeat_as_event)
-        return self._hub.subscriber(opening, sink, view)
-
-    def _greeting(self, opening: Opening, request: EventsRequest) -> bytes:
-        milliseconds = self._hub.retry_milliseconds
+    def _place(self, opening: Opening, request: EventsRequest) -> StreamId | None:
+        """Where a reconnect before the first event is to begin, if the client must be told."""
         match request.start:
             case Beginning():
                 # A reconnect without a cursor begins there again.
-                return greeting(milliseconds)
-            case Resume() if not request.control:
-                return greeting(milliseconds)
-            case _ if not request.control:
-                # No control event will carry the id to the client.
-                return greeting(milliseconds) + id_block(opening.position)
+                return None
+            case Resume() if not (request.control and self._profile.says_where):
+                return None
             case _:
-                return greeting(milliseconds, opening.position)
+                return opening.position
 
     async def _nothing_left(self, opening: Opening, request: EventsRequest) -> bool:
         """Whether the run is over and none of the wanted types is among what is left of it.
@@ -219,66 +291,54 @@ class EventsEndpoint:
     # ---- the page
 
     async def _json(self, opening: Opening, request: EventsRequest) -> Response:
-        run_id = opening.feed.run_id
         if opening.over:
-            return _page_response(run_id, opening, (), final=True)
+            return await self._page_response(opening, (), final=True)
         deadline = asyncio.get_running_loop().time() + request.wait_seconds
         while True:
             seen = opening.feed.end
             page = await self._hub.page(opening, request.limit)
-            events = tuple(
+            events: Sequence[Event] = tuple(
                 event
                 for event in page.events
                 if request.types is None or event.type in request.types
             )
+            if request.fold:
+                events = fold(events, self._profile.fold)
             if events or page.gap is not None or page.final or page.more:
-                return _page_response(run_id, opening, events, page=page)
+                return await self._page_response(opening, events, page=page)
             # Types that were not asked for are behind us: the next look begins after them.
             opening = replace(opening, position=page.last, lenient=False)
             if not await self._hub.wait_for_move(opening.feed, seen, deadline):
-                return _page_response(run_id, opening, ())
+                return await self._page_response(opening, ())
+
+    async def _page_response(
+        self,
+        opening: Opening,
+        events: Sequence[Event],
+        *,
+        page: Page | None = None,
+        final: bool = False,
+    ) -> Response:
+        status = None
+        if self._profile.wants_status:
+            status = await self._parts.statuses.of(opening.feed)
+        contents = PageContents(
+            run_id=self._parts.catalogue.run_of(opening.feed.run_id),
+            events=events,
+            next=opening.position if page is None else page.last,
+            has_more=page is not None and page.more,
+            final=final or (page is not None and page.final),
+            gap=None if page is None else page.gap,
+            status=status,
+        )
+        body = self._profile.page(contents)
+        return Response(body, headers=JSON_HEADERS, media_type="application/json")
 
 
 def _run_id(text: str) -> RunId:
     if not is_run_id(text):
         raise BadRunId(text)
     return RunId(text)
-
-
-def _page_response(
-    run_id: RunId,
-    opening: Opening,
-    events: tuple[Event, ...],
-    *,
-    page: Page | None = None,
-    final: bool = False,
-) -> Response:
-    gap: Gap | None = page.gap if page is not None else None
-    document = {
-        "run_id": run_id,
-        "events": [_event_document(event) for event in events],
-        "next": str(opening.position if page is None else page.last),
-        "has_more": page is not None and page.more,
-        "final": final or (page is not None and page.final),
-        "gap": None if gap is None else gap.document(),
-    }
-    return Response(orjson.dumps(document), headers=JSON_HEADERS, media_type="application/json")
-
-
-def _event_document(event: Event) -> dict[str, Any]:
-    return {
-        "id": str(event.id),
-        "type": event.type or None,
-        "data": event.data.decode(),
-        "time": _time(event.id),
-    }
-
-
-def _time(event_id: StreamId) -> str | None:
-    moment = event_id.time()
-    if moment is None:
-        return None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def log_end(subscriber: Subscriber, seconds: float) -> None:

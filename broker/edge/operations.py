@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker.edge.openapi import openapi_route
+from broker.edge.publishing.limits import PublishingLimits
 from broker.engine.hub import Hub
 from broker.engine.log import LogUnavailable
 from broker.wire.request import RequestLimits
@@ -47,6 +48,7 @@ def operations_routes(
     ping: Callable[[], Awaitable[None]],
     exposition: Exposition,
     limits: RequestLimits,
+    publishing: PublishingLimits | None,
 ) -> list[Route]:
     """The routes.
 
@@ -55,6 +57,7 @@ def operations_routes(
         ping: asks Redis; raises `LogUnavailable`.
         exposition: the metrics to show.
         limits: what the OpenAPI document says may be asked for.
+        publishing: what it says may be sent; `None` where nothing is taken.
     """
 
     async def healthz(request: Request) -> Response:
@@ -81,7 +84,7 @@ def operations_routes(
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
-        openapi_route(limits),
+        openapi_route(limits, publishing),
     ]
 
 

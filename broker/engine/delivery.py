@@ -1,9 +1,13 @@
 """How frames leave the engine: the sink they go to, what a viewer wants, and joined batches."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from zlib import crc32
 
+from broker.wire.content_coding import ContentCoding
+from broker.wire.dialect import NATIVE, Dialect
 from broker.wire.frame import Frame
 from broker.wire.ids import StreamId
 
@@ -84,9 +88,13 @@ class View:
 
     types: frozenset[str] | None = None
     """Only these event types; `None` for all."""
-    control: bool = True
-    """Whether control events are written."""
-    heartbeat_as_event: bool = False
+    dialect: Dialect = NATIVE
+    history: Dialect | None = None
+    """The dialect of what is replayed, where that is another."""
+    delay_seconds: float = 0
+    """At most one event in this time; it is paced, and never live."""
+    status_seconds: float | None = None
+    """How often it is told how the run stands, by a `SaysStatus`; `None` for never."""
 
 
 def chunk_of(data: bytes) -> bytes:
@@ -95,20 +103,23 @@ def chunk_of(data: bytes) -> bytes:
 
 
 class Joined:
-    """Frames as one `bytes` object, made once for all who get them."""
+    """Frames as one `bytes` object, made once for all who get them in the same dialect."""
 
-    __slots__ = ("_data", "chunk", "frames", "last", "size")
+    __slots__ = ("_checksum", "_data", "_encoded", "chunk", "frames", "last", "size")
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self.frames = len(frames)
+    def __init__(self, frames: Sequence[Frame], dialect: Dialect = NATIVE) -> None:
+        wires = dialect.encode(frames)
+        self.frames = len(wires)
+        """How many there are on the wire; a dialect may have merged or left out some."""
         self.last: StreamId | None = frames[-1].id if frames else None
         """The id of the last frame in it."""
         self._data: bytes | None = None
-        wires = [frame.wire for frame in frames]
+        self._checksum: int | None = None
+        self._encoded: dict[ContentCoding, Joined] = {}
         self.size = sum(map(len, wires))
         """The frames' bytes, without the chunk around them."""
         # Joined with its chunk in one step: of a long replay, every copy is a quarter megabyte.
-        self.chunk = b"".join([b"%x\r\n" % self.size, *wires, b"\r\n"]) if frames else b""
+        self.chunk = b"".join([b"%x\r\n" % self.size, *wires, b"\r\n"]) if wires else b""
         """The frames as one chunk of an HTTP/1.1 body; nothing, not even a chunk, for none."""
 
     @property
@@ -119,26 +130,58 @@ class Joined:
             self._data = self.chunk[end - self.size : end] if self.frames else b""
         return self._data
 
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of the frames' bytes."""
+        if self._checksum is None:
+            self._checksum = crc32(self.data)
+        return self._checksum
+
+    def encoded(self, coding: ContentCoding) -> "Joined":
+        """The same in a content coding, whatever was sent before; made once for all."""
+        found = self._encoded.get(coding)
+        if found is None:
+            found = self._encoded[coding] = self.replaced(coding.encode(self.data))
+        return found
+
+    def replaced(self, data: bytes) -> "Joined":
+        """The same frames in other bytes."""
+        other = copy(self)
+        other._data = data
+        other._checksum = None
+        other._encoded = {}
+        other.size = len(data)
+        other.chunk = chunk_of(data)
+        return other
+
 
 class Batch:
-    """Frames that go out in one write, joined once for all who want the same types."""
+    """Frames that go out in one write, joined once for all who want the same of them."""
 
     __slots__ = ("_joined", "frames")
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         assert frames
         self.frames = frames
-        self._joined: dict[frozenset[str] | None, Joined] = {}
+        self._joined: dict[tuple[frozenset[str] | None, Dialect], Joined] = {}
 
     @property
     def last(self) -> Frame:
         """The newest frame, whether wanted or not."""
         return self.frames[-1]
 
-    def joined(self, types: frozenset[str] | None) -> Joined:
-        """The frames of these types as one `bytes` object."""
-        found = self._joined.get(types)
+    def joined(self, types: frozenset[str] | None, dialect: Dialect = NATIVE) -> Joined:
+        """The frames of these types in this dialect as one `bytes` object."""
+        key = (types, dialect)
+        found = self._joined.get(key)
         if found is None:
             kept = [frame for frame in self.frames if types is None or frame.type in types]
-            found = self._joined[types] = Joined(kept)
+            found = Joined(kept, dialect)
+            # What a viewer has to themselves is not kept for others.
+            if len(self._joined) < _MOST_FORMS:
+                self._joined[key] = found
         return found
+
+
+_MOST_FORMS: Final = 8
+"""In so many forms one batch is kept, joined."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
+import structlog
+
 from broker.engine.ending import Ending
 from broker.engine.limits import Limits
 from broker.engine.live import Live
@@ -14,8 +16,11 @@ from broker.engine.subscriber import Subscriber
 from broker.engine.window import Window, WindowBudget
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, RunId, StreamId
+from broker.wire.status import RUNNING
 
 __all__ = ["Feed"]
+
+logger = structlog.get_logger("runcast.engine")
 
 _EPOCHS: Final = count()
 
@@ -29,6 +34,7 @@ class Feed:
         *,
         position: StreamId,
         final: StreamId | None,
+        final_type: str = "",
         limits: Limits,
         budget: WindowBudget,
         stats: Stats,
@@ -38,6 +44,7 @@ class Feed:
             run_id: the run.
             position: the stream's last id when the feed was opened; `0-0` if there is none.
             final: the terminal event's id, if the run has ended.
+            final_type: its type.
             limits: the bounds.
             budget: what all windows together may hold.
             stats: where to count.
@@ -45,6 +52,12 @@ class Feed:
         self.run_id = run_id
         self.window = Window(position, limits.window_bytes, budget)
         self.final = final
+        self.final_type = final_type
+        """The terminal event's type; empty where it has none, or it is not known."""
+        self.status = RUNNING
+        """How the run stands, for viewers who are told; kept by whoever reads it."""
+        self.says_status = False
+        """Whether there are such viewers."""
         self.epoch = next(_EPOCHS)
         """Another one whenever what was known of the stream is void; never used twice."""
         self.doubted = False
@@ -117,9 +130,15 @@ class Feed:
         self._stats.events_read += len(batch.frames)
         viewers = len(self.live)
         for group in self.live.groups:
-            group.push(batch, self._unsent_limit, now, self._stats)
+            try:
+                group.push(batch, self._unsent_limit, now, self._stats)
+            except Exception:
+                # A dialect of somebody else's must not keep the run from all others.
+                logger.exception("encoding failed", run=self.run_id)
+                for subscriber in list(group.members.values()):
+                    subscriber.end(Ending.ERROR)
         if batch.last.final:
-            self._finish(batch.last.id)
+            self._finish(batch.last.id, batch.last.type)
         elif self._failover is not None:
             self._doubt_anew(self._failover)
         self._observe(page, viewers, wall_ms)
@@ -140,8 +159,9 @@ class Feed:
         for subscriber in list(self.live):
             subscriber.doubt(gap)
 
-    def _finish(self, final: StreamId) -> None:
+    def _finish(self, final: StreamId, final_type: str = "") -> None:
         self.final = final
+        self.final_type = final_type
         for subscriber in list(self.live):
             subscriber.end(Ending.TERMINAL)
 

@@ -18,11 +18,12 @@ from broker.engine.feed import Feed
 from broker.engine.flight import FreshFlight, SingleFlight
 from broker.engine.limits import Limits
 from broker.engine.log import Log, LogUnavailable, NotAStream
+from broker.engine.pacer import Pacer
 from broker.engine.page import Page, PageReader
 from broker.engine.recent import RecentPages
 from broker.engine.replay import Replay
 from broker.engine.stats import Stats
-from broker.engine.subscriber import State, Subscriber, Surroundings
+from broker.engine.subscriber import Subscriber, Surroundings
 from broker.engine.wheel import TimerWheel
 from broker.engine.window import WindowBudget
 from broker.wire.ids import START, RunId, StreamId
@@ -128,18 +129,22 @@ class Hub:
         self._budget = WindowBudget(limits.windows_bytes)
         self._idle: dict[Feed, float] = {}
         self._subscribers: TimerWheel[Subscriber] = TimerWheel(_wheel_width(limits))
+        self._pacer: Pacer[Subscriber] = Pacer(clock, self._send_next)
         self._surroundings = Surroundings(
-            limits, stats, clock, self._start_pulling, self._connection_closed
+            limits, stats, clock, self._start_pulling, self._connection_closed, self._pacer.put
         )
         self._on_left = on_left
         self._empty = asyncio.Event()
         self._empty.set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._needed: list[asyncio.Task[None]] = []
         tail.attach(self)
 
     async def __aenter__(self) -> Self:
-        self._sweeper = self._spawn(self._sweep(), "engine sweeper")
+        self._needed = [
+            self._spawn(self._sweep(), "engine sweeper"),
+            self._spawn(self._pacer.run(), "engine pacer"),
+        ]
         return self
 
     async def __aexit__(
@@ -156,8 +161,8 @@ class Hub:
 
     @property
     def healthy(self) -> bool:
-        """Whether the sweeper runs, without which nobody's heartbeat does."""
-        return self._sweeper is not None and not self._sweeper.done()
+        """Whether those tasks run that everyone needs: nobody's heartbeat does without."""
+        return bool(self._needed) and not any(task.done() for task in self._needed)
 
     @property
     def subscriber_count(self) -> int:
@@ -173,6 +178,16 @@ class Hub:
     def feed_count(self) -> int:
         """Runs watched here."""
         return len(self._feeds)
+
+    @property
+    def unfinished(self) -> list[RunId]:
+        """The runs watched here that have not ended."""
+        return [run_id for run_id, feed in self._feeds.items() if feed.final is None]
+
+    @property
+    def feeds(self) -> list[Feed]:
+        """Of the runs watched here."""
+        return list(self._feeds.values())
 
     @property
     def retry_milliseconds(self) -> int:
@@ -259,8 +274,10 @@ class Hub:
 
     def subscriber(self, opening: Opening, sink: Sink, view: View) -> Subscriber:
         """A viewer, to be admitted in the same step."""
+        feed = self._present(opening.feed)
+        feed.says_status |= view.status_seconds is not None
         return Subscriber(
-            self._present(opening.feed),
+            feed,
             sink,
             view,
             self._surroundings,
@@ -368,6 +385,7 @@ class Hub:
             run_id,
             position=START if info is None else info.last_generated,
             final=None if info is None else info.final,
+            final_type="" if info is None else info.final_type,
             limits=self._limits,
             budget=self._budget,
             stats=self.stats,
@@ -439,6 +457,7 @@ class Hub:
         if subscriber not in self._subscribers:
             return
         self._subscribers.discard(subscriber)
+        self._pacer.discard(subscriber)
         if not self._subscribers:
             self._empty.set()
         self._look_at_use(subscriber.feed)
@@ -446,19 +465,21 @@ class Hub:
 
     def _start_pulling(self, subscriber: Subscriber) -> None:
         # Most who come back are a little behind: for them there is no need of a task.
-        self._pull_from_memory(subscriber)
-        if subscriber.state is State.REPLAYING:
+        try:
+            self._pull_from_memory(subscriber)
+        except Exception:
+            self._replay_failed(subscriber)
+        if subscriber.pulls:
             self._spawn(self._pull(subscriber), f"replay {subscriber.feed.run_id}")
 
     async def _pull(self, subscriber: Subscriber) -> None:
-        """Brings a REPLAYING subscriber forward until it is live, lagging, or gone."""
-        feed = subscriber.feed
+        """Brings a subscriber forward for as long as it pulls."""
         failures = 0
-        while subscriber.state is State.REPLAYING:
-            if self._pull_from_memory(subscriber):
-                await asyncio.sleep(0)
-                continue
+        while subscriber.pulls:
             try:
+                if self._pull_from_memory(subscriber):
+                    await asyncio.sleep(0)
+                    continue
                 await self._pull_page(subscriber)
                 failures = 0
             except NotAStream:
@@ -467,15 +488,18 @@ class Hub:
                 failures += 1
                 await asyncio.sleep(self._backoff(failures))
             except Exception:
-                # One viewer's page must not leave them hanging, nor end anyone else's stream.
-                logger.exception("replay failed", run=feed.run_id)
-                subscriber.end(Ending.ERROR)
+                self._replay_failed(subscriber)
+
+    def _replay_failed(self, subscriber: Subscriber) -> None:
+        """One viewer's page must not leave them hanging, nor end anyone else's stream."""
+        logger.exception("replay failed", run=subscriber.feed.run_id)
+        subscriber.end(Ending.ERROR)
 
     def _pull_from_memory(self, subscriber: Subscriber) -> bool:
         """Takes it one page further without Redis, if that is possible."""
         feed, position = subscriber.feed, subscriber.position
-        batch = feed.window.read(position, self._limits.page_bytes)
-        if batch is None:
+        batch = feed.window.read(position, subscriber.pull_bytes)
+        if batch is None and subscriber.pull_events is None:
             batch = self._recent.get(feed.epoch, position, lenient=subscriber.lenient)
         if batch is None:
             return False
@@ -486,13 +510,15 @@ class Hub:
     async def _pull_page(self, subscriber: Subscriber) -> None:
         feed = subscriber.feed
         head, position, epoch = feed.window.head, subscriber.position, feed.epoch
-        lenient = subscriber.lenient
-        page = await self._replay.page(feed.run_id, position, epoch=epoch, lenient=lenient)
+        lenient, limit = subscriber.lenient, subscriber.pull_events
+        page = await self._replay.page(
+            feed.run_id, position, epoch=epoch, lenient=lenient, limit=limit
+        )
         if feed.epoch != epoch:
             # Read before the run began anew, and perhaps of what it was.
             return
         if page.gap is None and position <= feed.end and _meets(page, head):
-            if page.batch is not None and page.last <= feed.window.head:
+            if page.batch is not None and limit is None and page.last <= feed.window.head:
                 self._recent.put(epoch, position, page.batch, lenient=lenient)
             subscriber.receive(page, head)
             return
@@ -514,11 +540,19 @@ class Hub:
                 return
         if page.gap is None and subscriber.position == position > feed.end:
             # There before the feed looked, and after: it looked at the same stream.
-            again = await self._replay.page(feed.run_id, position, epoch=epoch, lenient=lenient)
+            again = await self._replay.page(
+                feed.run_id, position, epoch=epoch, lenient=lenient, limit=limit
+            )
             if again.gap is None and feed.epoch == epoch and position > feed.end:
                 subscriber.rewind()
         else:
             subscriber.receive(page, head)
+
+    def _send_next(self, subscriber: Subscriber) -> None:
+        try:
+            subscriber.send_next()
+        except Exception:
+            self._replay_failed(subscriber)
 
     def _backoff(self, failures: int) -> float:
         return backoff_seconds(

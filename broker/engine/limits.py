@@ -20,6 +20,10 @@ class Limits:
     page_bytes: int = 256 << 10
     first_page_events: int = 32
     """Of a run whose events' size is not known yet."""
+    paced_bytes: int = 4 << 10
+    """Of the events that are taken at a time for a viewer who wants them one by one."""
+    paced_events: int = 8
+    """The same, where they are read from Redis."""
     unsent_bytes: int = 256 << 10
     replay_concurrency: int = 8
     heartbeat_seconds: float = 15

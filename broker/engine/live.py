@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from broker.engine.delivery import Batch, Fan, Sink
 from broker.engine.stats import Stats
+from broker.wire.dialect import Dialect
 from broker.wire.ids import StreamId
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Live", "LiveGroup"]
 
 Types = frozenset[str] | None
-Key = tuple[Types, Callable[[], Fan]]
+Key = tuple[Types, Dialect, Callable[[], Fan]]
 
 
 class LiveGroup:
-    """Live subscribers of one feed who want the same types, on sinks of the same kind."""
+    """Live subscribers of one feed who want the same, in one dialect, on sinks of one kind."""
 
     __slots__ = ("_fan", "bytes", "frames", "key", "last", "members", "pushed_at")
 
@@ -36,11 +37,11 @@ class LiveGroup:
         """When something was pushed last, in seconds of the clock."""
         self.last: StreamId | None = None
         """The id of the last frame that was pushed."""
-        self._fan = key[1]()
+        self._fan = key[2]()
 
     def push(self, batch: Batch, unsent_limit: int, now: float, stats: Stats) -> None:
         """Writes the batch to every member; who has too much unsent then, lags."""
-        joined = batch.joined(self.key[0])
+        joined = batch.joined(*self.key[:2])
         if not joined.frames:
             return
         self.frames += joined.frames
@@ -84,9 +85,9 @@ class Live:
         """The groups, each of which has members."""
         return list(self._groups.values())
 
-    def join(self, subscriber: "Subscriber", types: Types) -> LiveGroup:
+    def join(self, subscriber: "Subscriber", types: Types, dialect: Dialect) -> LiveGroup:
         """Puts the subscriber into its group."""
-        key = (types, subscriber.sink.fan)
+        key = (types, dialect, subscriber.sink.fan)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = LiveGroup(key)

@@ -63,6 +63,12 @@ class StreamInfo:
         last = self.last_event
         return last.id if last is not None and last.final else None
 
+    @property
+    def final_type(self) -> str:
+        """The terminal event's type, if it is the stream's last entry."""
+        last = self.last_event
+        return last.type if last is not None and last.final else ""
+
 
 class Log(Protocol):
     """Reads of runs' streams. Every method may raise `LogUnavailable` or `NotAStream`."""

@@ -19,10 +19,16 @@ end        ENDED                  ENDED                  ENDED
 Whoever is neither at the feed's end nor waiting for its own socket is REPLAYING: right after it
 came, after it was slow, after a reset. It turns LIVE in one step, without an ``await`` in between,
 when its position is the feed's end; so there is nothing to merge and nothing to dedupe.
+
+A *paced* viewer, who wants at most one event in a given time, never turns LIVE. REPLAYING, it takes
+a few frames, sends them one by one as the pacer says, and takes more; at the feed's end it rests
+until the feed moves.
 """
 
+import math
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -32,7 +38,7 @@ from broker.engine.limits import Limits
 from broker.engine.live import LiveGroup
 from broker.engine.page import Page
 from broker.engine.stats import Stats
-from broker.wire.frame import caught_up_block, gap_block, heartbeat_block, id_block
+from broker.wire.dialect import SaysStatus
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, StreamId
 
@@ -60,9 +66,30 @@ class Surroundings:
     clock: Callable[[], float]
     """Monotonic seconds."""
     on_pull: Callable[["Subscriber"], None]
-    """Called when one turns REPLAYING; the callee brings frames or pages."""
+    """Called when one has come to want frames; the callee brings frames or pages."""
     on_closed: Callable[["Subscriber"], None]
     """Called when one's connection is over."""
+    on_paced: Callable[["Subscriber", float], None]
+    """Called with a paced one and when it is due; the callee calls its `send_next` then."""
+
+
+class _Pacing:
+    """What a paced subscriber keeps in mind besides."""
+
+    __slots__ = ("due", "ends", "pending", "reached", "rests")
+
+    def __init__(self, now: float) -> None:
+        self.due = now
+        """When the next event may be sent."""
+        self.pending: deque[tuple[bytes, StreamId | None]] = deque()
+        """Events, or pieces of them, that are taken and not sent; of a few frames at most. With
+        the position after each, where that is known."""
+        self.reached = START
+        """The position after all of them."""
+        self.ends = False
+        """Whether the run ends with them."""
+        self.rests = False
+        """Whether it waits at the feed's end."""
 
 
 class Subscriber:
@@ -76,8 +103,10 @@ class Subscriber:
         "_group_bytes",
         "_group_frames",
         "_missing_since",
+        "_pacing",
         "_position",
         "_sent",
+        "_status_at",
         "_surroundings",
         "_taken",
         "_taken_at",
@@ -134,6 +163,9 @@ class Subscriber:
         self._taken = 0
         self._taken_at = self.started_at
         self._missing_since: float | None = None
+        self._pacing = _Pacing(self.started_at) if view.delay_seconds else None
+        seconds = view.status_seconds
+        self._status_at = math.inf if seconds is None else self.started_at + seconds
 
     @property
     def position(self) -> StreamId:
@@ -152,13 +184,30 @@ class Subscriber:
         group = self._group
         return self._bytes + (0 if group is None else group.bytes - self._group_bytes)
 
+    @property
+    def pulls(self) -> bool:
+        """Whether it wants frames or pages now."""
+        pacing = self._pacing
+        resting = pacing is not None and (pacing.rests or bool(pacing.pending))
+        return self.state is State.REPLAYING and not resting
+
+    @property
+    def pull_bytes(self) -> int:
+        """About how much it wants at a time."""
+        limits = self._surroundings.limits
+        return limits.page_bytes if self._pacing is None else limits.paced_bytes
+
+    @property
+    def pull_events(self) -> int | None:
+        """How many events of a page it wants at most; `None` for as many as a page has."""
+        return None if self._pacing is None else self._surroundings.limits.paced_events
+
     def join(self) -> None:
         """Becomes one of the feed's subscribers: live if it is at the end, else it pulls."""
-        self.feed.subscribers.add(self)
+        self._attach()
         self._surroundings.stats.subscribed += 1
         self._settle()
-        if self.state is State.REPLAYING:
-            self._surroundings.on_pull(self)
+        self._go_on()
 
     def greet(self, data: bytes) -> None:
         """Writes the stream's first bytes."""
@@ -181,7 +230,7 @@ class Subscriber:
             head: the window's head before the page was read. What was at or below it then and is
                 not in a page that was not cut short is no longer in the stream.
         """
-        if self.state is not State.REPLAYING or page.after != self._position:
+        if not self.pulls or page.after != self._position:
             return
         final = self.feed.final
         if page.ended or (final is not None and self._position >= final):
@@ -201,7 +250,7 @@ class Subscriber:
             self._say(gap, start)
         self.lenient = False
         if start >= window.head:
-            rest = window.tail(start, self._surroundings.limits.page_bytes)
+            rest = window.tail(start, self.pull_bytes)
             self._take(rest, self.feed.end if rest is None else start)
         elif page.last <= window.head:
             # Nothing of it is in the window: everyone who shares the page shares its bytes.
@@ -230,15 +279,17 @@ class Subscriber:
         """To another feed of the run, while REPLAYING: this one's run is over, and another has
         its place."""
         if self.state is State.REPLAYING:
-            self.feed.subscribers.discard(self)
+            self._detach()
             self.feed = feed
-            feed.subscribers.add(self)
+            self._attach()
             self._settle()
 
     def restart(self, gap: Gap) -> None:
         """The feed says that the run begins anew: all that the viewer has is void."""
         if self.state is State.ENDED:
             return
+        if self._pacing is not None:
+            self._pacing.pending.clear()
         # Who stands at the start has nothing that could be.
         if self._position != START:
             self._say(Gap(self._position, gap.resumed_at, gap.reason), START)
@@ -267,8 +318,26 @@ class Subscriber:
         if self.state is State.LAGGING:
             self.state = State.REPLAYING
             self._settle()
-            if self.state is State.REPLAYING:
-                self._surroundings.on_pull(self)
+            self._go_on()
+
+    def send_next(self) -> None:
+        """It is time for a paced one's next event."""
+        pacing = self._pacing
+        if self.state is not State.REPLAYING or pacing is None or not pacing.pending:
+            return
+        if self.sink.unsent_bytes:
+            self.lag()
+            return
+        pacing.due = self._surroundings.clock() + self._view.delay_seconds
+        self._frames += 1
+        self._surroundings.stats.frames_delivered += 1
+        data, position = pacing.pending.popleft()
+        self._write(data)
+        if position is not None:
+            self._sent = self._position = position
+        if not pacing.pending:
+            self._move_past(pacing)
+        self._go_on()
 
     def closed(self) -> None:
         """The connection is over."""
@@ -298,6 +367,7 @@ class Subscriber:
                 self._heartbeat()
             else:
                 again = min(again, heartbeat_at)
+            again = min(again, self._say_status(now))
         return again
 
     def end(self, ending: Ending) -> None:
@@ -310,7 +380,7 @@ class Subscriber:
         self.state = State.ENDED
         self.ending = ending
         self._surroundings.stats.endings[ending] += 1
-        self.feed.subscribers.discard(self)
+        self._detach()
         if ending.abrupt:
             self.sink.abort()
         else:
@@ -323,13 +393,65 @@ class Subscriber:
 
     def _take(self, batch: Batch | None, reached: StreamId) -> None:
         """Sends `batch` and moves on: to its last frame, or to `reached` if that is further."""
+        if self._pacing is not None:
+            self._take_paced(batch, reached, self._pacing)
+            return
         if batch is not None:
             self._send(batch)
         self._position = max(self._position, reached)
         self._settle()
 
+    def _attach(self) -> None:
+        self.feed.subscribers.add(self)
+        if self._pacing is not None:
+            self.feed.listeners.add(self._feed_moved)
+
+    def _detach(self) -> None:
+        self.feed.subscribers.discard(self)
+        self.feed.listeners.discard(self._feed_moved)
+
+    def _feed_moved(self) -> None:
+        pacing = self._pacing
+        if pacing is not None and pacing.rests:
+            pacing.rests = False
+            self._settle()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Pulls, or waits for its time, as it is."""
+        if self.pulls:
+            self._surroundings.on_pull(self)
+        elif self._pacing is not None and self._pacing.pending and self.state is State.REPLAYING:
+            self._surroundings.on_paced(self, self._pacing.due)
+
+    def _take_paced(self, batch: Batch | None, reached: StreamId, pacing: _Pacing) -> None:
+        view = self._view
+        types = view.types
+        kept = () if batch is None else batch.frames
+        frames = [frame for frame in kept if types is None or frame.type in types]
+        # Events may be split, merged or left out: of those that begin with an id of ours it is
+        # known where the viewer is then.
+        ids = {b"id: %d-%d" % frame.id: frame.id for frame in frames}
+        for data in (view.history or view.dialect).encode(frames):
+            pacing.pending.append((data, ids.get(data[: data.find(b"\n")])))
+        pacing.ends = batch is not None and batch.last.final
+        pacing.reached = reached if batch is None else max(batch.last.id, reached)
+        if pacing.pending:
+            self._surroundings.on_paced(self, pacing.due)
+        else:
+            self._move_past(pacing)
+
+    def _move_past(self, pacing: _Pacing) -> None:
+        """All that a paced one had taken is sent."""
+        self._position = max(self._position, pacing.reached)
+        if pacing.ends:
+            self.end(Ending.TERMINAL)
+        else:
+            self._settle()
+
     def _send(self, batch: Batch) -> None:
-        joined = batch.joined(self._view.types)
+        view = self._view
+        joined = batch.joined(view.types, view.history or view.dialect)
         self._position = batch.last.id
         unsent = 0
         if joined.frames:
@@ -344,8 +466,9 @@ class Subscriber:
             self.lag()
 
     def _write(self, data: bytes) -> None:
-        self._count(len(data))
-        self.sink.write(data)
+        if data:
+            self._count(len(data))
+            self.sink.write(data)
 
     def _count(self, size: int) -> None:
         self._wrote_at = self._surroundings.clock()
@@ -355,26 +478,49 @@ class Subscriber:
     def _say(self, gap: Gap, position: StreamId) -> None:
         self._surroundings.stats.gaps[gap.reason] += 1
         self._position = position
-        if self._view.control:
-            self._write(gap_block(gap))
+        if self._pacing is not None:
+            self._pacing.pending.clear()
+        view = self._view
+        self._write(view.dialect.gap(gap))
+        following = view.dialect.after_gap()
+        history = view.history
+        if following is not view.dialect:
+            # What keeps something in mind must be one for replay and live.
+            history = None
+        elif history is not None:
+            history = history.after_gap()
+        if following is view.dialect and history is view.history:
+            return
+        live = self._group is not None
+        self._leave_group()
+        self._view = replace(view, dialect=following, history=history)
+        if live:
+            self._join_group()
 
     def _settle(self) -> None:
-        """Goes live if it is at the feed's end."""
+        """Goes live if it is at the feed's end; a paced one rests there."""
         if self.state is not State.REPLAYING or self._position != self.feed.end:
+            return
+        pacing = self._pacing
+        if pacing is not None and pacing.pending:
             return
         if self.feed.final is not None:
             self.end(Ending.TERMINAL)
             return
-        self._join_group()
+        if pacing is None:
+            self._join_group()
+        else:
+            pacing.rests = True
+            self._view = replace(self._view, history=None)
         if self.feed.doubted:
             self._say(Gap(self._position, None, GapReason.FAILOVER), self._position)
-        if self._view.control and not self._caught_up_said:
+        if not self._caught_up_said:
             self._caught_up_said = True
-            self._write(caught_up_block(self._position))
+            self._write(self._view.dialect.caught_up(self._position))
 
     def _join_group(self) -> None:
         self.state = State.LIVE
-        group = self._group = self.feed.live.join(self, self._view.types)
+        group = self._group = self.feed.live.join(self, self._view.types, self._view.dialect)
         self._group_frames = group.frames
         self._group_bytes = group.bytes
 
@@ -424,7 +570,16 @@ class Subscriber:
         moved = self._unsaid_position()
         if moved is not None:
             self._sent = moved
-        self._write(heartbeat_block(as_event=self._view.heartbeat_as_event, position=moved))
+        self._write(self._view.dialect.heartbeat(moved))
+
+    def _say_status(self, now: float) -> float:
+        """Says how the run stands when it is time to; returns when it is next."""
+        seconds, dialect = self._view.status_seconds, self._view.dialect
+        if now >= self._status_at and seconds is not None and isinstance(dialect, SaysStatus):
+            self._status_at = now + seconds
+            if not self.sink.unsent_bytes:
+                self._write(dialect.status(self.feed.status))
+        return self._status_at
 
     def _unsaid_position(self) -> StreamId | None:
         """Where a reconnect may begin, if that is past the last id that the client was sent."""
@@ -437,4 +592,4 @@ class Subscriber:
         moved = self._unsaid_position()
         if moved is not None:
             self._sent = moved
-            self._write(id_block(moved))
+            self._write(self._view.dialect.moved(moved))

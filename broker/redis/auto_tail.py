@@ -20,7 +20,7 @@ from broker.redis.block_tail import BlockTail
 from broker.redis.notifications import see_to_notifications
 from broker.redis.notify_tail import NotifyTail
 from broker.redis.server import Server
-from broker.redis.streams import KeyTemplate
+from broker.redis.streams import Keys
 from broker.redis.tail import TailSettings, TailStats
 from broker.wire.ids import RunId
 
@@ -36,7 +36,7 @@ class AutoTail:
         self,
         server: Server,
         settings: TailSettings,
-        keys: KeyTemplate,
+        keys: Keys,
         random_source: random.Random,
         stats: TailStats,
     ) -> None:

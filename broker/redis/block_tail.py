@@ -29,7 +29,7 @@ from broker.redis.connections import describe
 from broker.redis.deployment import slot_of
 from broker.redis.link import Link
 from broker.redis.server import Server
-from broker.redis.streams import KeyTemplate, xread_items
+from broker.redis.streams import Keys, xread_items
 from broker.redis.tail import ANSWER_MARGIN_SECONDS, TailSettings, TailStats
 from broker.wire.ids import RunId
 
@@ -47,7 +47,7 @@ class BlockTail:
         self,
         server: Server,
         settings: TailSettings,
-        keys: KeyTemplate,
+        keys: Keys,
         random_source: random.Random,
         stats: TailStats,
         *,
@@ -165,7 +165,7 @@ class _Group:
         slot: int,
         server: Server,
         settings: TailSettings,
-        keys: KeyTemplate,
+        keys: Keys,
         follower: Follower,
         stats: TailStats,
         random_source: random.Random,

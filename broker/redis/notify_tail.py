@@ -27,7 +27,7 @@ from broker.redis.connections import describe
 from broker.redis.link import Link
 from broker.redis.notifications import channel_prefix, see_to_notifications
 from broker.redis.server import Server
-from broker.redis.streams import KeyTemplate
+from broker.redis.streams import Keys
 from broker.redis.tail import ANSWER_MARGIN_SECONDS, TailSettings, TailStats
 from broker.wire.ids import RunId
 
@@ -51,7 +51,7 @@ class NotifyTail:
         self,
         server: Server,
         settings: TailSettings,
-        keys: KeyTemplate,
+        keys: Keys,
         random_source: random.Random,
         stats: TailStats,
         *,

@@ -12,7 +12,8 @@ from broker.redis.block_tail import BlockTail
 from broker.redis.deployment import Deployment
 from broker.redis.notify_tail import NotifyTail
 from broker.redis.server import Server
-from broker.redis.streams import KeyTemplate
+from broker.redis.shared_runs import SharedRuns
+from broker.redis.streams import Keys
 from broker.redis.tail import RedisTail, TailSettings, TailStats
 from broker.wire.ids import RunId
 
@@ -26,7 +27,7 @@ class RoutedTail:
         self,
         deployment: Deployment,
         settings: TailSettings,
-        keys: KeyTemplate,
+        keys: Keys,
         random_source: random.Random,
     ) -> None:
         """
@@ -41,7 +42,7 @@ class RoutedTail:
         self._settings = settings
         self._keys = keys
         self._random = random_source
-        self._follower: Follower | None = None
+        self._runs = SharedRuns(keys, self)
         self._tails: dict[Server, RedisTail] = {}
         # Where each run is watched; `None` while nobody knows where it is.
         self._home: dict[RunId, Server | None] = {}
@@ -78,18 +79,23 @@ class RoutedTail:
 
     def attach(self, follower: Follower) -> None:
         """Sets who is told."""
-        self._follower = follower
-        for tail in self._tails.values():
-            tail.attach(follower)
+        self._runs.attach(follower)
 
     def watch(self, run_id: RunId) -> None:
         """Begins to look at a run."""
-        if run_id not in self._home:
-            self._home[run_id] = None
-            self._place(run_id)
+        self._runs.watch(run_id)
 
     def unwatch(self, run_id: RunId) -> None:
         """Stops looking at it."""
+        self._runs.unwatch(run_id)
+
+    def begin(self, run_id: RunId) -> None:
+        """See `Watcher`."""
+        self._home[run_id] = None
+        self._place(run_id)
+
+    def stop(self, run_id: RunId) -> None:
+        """See `Watcher`."""
         home = self._home.pop(run_id, None)
         if home is not None and home in self._tails:
             self._tails[home].unwatch(run_id)
@@ -118,8 +124,7 @@ class RoutedTail:
         for server in servers:
             if server not in self._tails:
                 tail = self._make(server)
-                if self._follower is not None:
-                    tail.attach(self._follower)
+                tail.attach(self._runs)
                 self._tails[server] = await tail.__aenter__()
         for run_id in self._home:
             self._place(run_id)

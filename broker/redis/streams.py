@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from redis.exceptions import RedisError, ResponseError
@@ -16,11 +16,27 @@ from broker.redis.deployment import Deployment
 from broker.wire.event import Event, EventFormat
 from broker.wire.ids import RunId, StreamId
 
-__all__ = ["KeyTemplate", "RedisLog", "parse_id", "xread_items"]
+__all__ = ["KeyTemplate", "Keys", "RedisLog", "Streams", "parse_id", "xread_items"]
 
 logger = structlog.get_logger("runcast.redis")
 
 _PLACEHOLDER: Final = "{run_id}"
+
+_Entry = tuple[bytes, Sequence[bytes] | None]
+
+
+class Keys(Protocol):
+    """Where runs are."""
+
+    def key(self, run_id: RunId) -> str:
+        """The key of a run's stream."""
+
+
+class Streams(Keys, Protocol):
+    """Where runs are, and how they are read."""
+
+    def events(self, run_id: RunId) -> EventFormat:
+        """How a run's entries are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +73,39 @@ def parse_id(raw: bytes) -> StreamId:
 class RedisLog:
     """Reads of runs' streams; see `broker.engine.log.Log`."""
 
-    def __init__(self, deployment: Deployment, keys: KeyTemplate, events: EventFormat) -> None:
+    def __init__(self, deployment: Deployment, streams: Streams) -> None:
         self._deployment = deployment
-        self._keys = keys
-        self._events = events
+        self._streams = streams
         self.errors: Counter[str] = Counter()
         """Failed commands, by kind of error."""
         self._failing = False
 
     async def read(self, run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:
         """XREAD COUNT; without BLOCK, so a missing key and an empty stream are the same."""
-        key = self._keys.key(run_id)
+        key = self._streams.key(run_id)
         words = ("XREAD", "COUNT", count, "STREAMS", key, str(after))
         for _, entries in xread_items(await self._ask(key, *words)):
-            return [self._event(entry_id, fields) for entry_id, fields in entries]
+            return self._events(run_id, entries)
         return ()
 
     async def read_many(
         self, after: Mapping[RunId, StreamId], count: int
     ) -> Mapping[RunId, Sequence[Event]]:
         """XREAD COUNT with many keys, without BLOCK; as many commands as it takes."""
-        runs = {self._keys.key(run_id): run_id for run_id in after}
+        runs: dict[str, list[RunId]] = {}
+        for run_id in after:
+            runs.setdefault(self._streams.key(run_id), []).append(run_id)
+        # Runs may share a stream, each with its own position: a command has a key once.
+        found: dict[RunId, Sequence[Event]] = {}
+        while runs:
+            now = {key: waiting.pop() for key, waiting in runs.items()}
+            found |= await self._read_once_each(now, after, count)
+            runs = {key: waiting for key, waiting in runs.items() if waiting}
+        return found
+
+    async def _read_once_each(
+        self, runs: Mapping[str, RunId], after: Mapping[RunId, StreamId], count: int
+    ) -> Mapping[RunId, Sequence[Event]]:
         groups = self._deployment.together(list(runs))
         if len(groups) == 1:
             answers = [await self._read_group(groups[0], runs, after, count)]
@@ -86,7 +114,7 @@ class RedisLog:
                 *(self._read_group(group, runs, after, count) for group in groups)
             )
         return {
-            runs[key.decode()]: [self._event(entry_id, fields) for entry_id, fields in entries]
+            runs[key.decode()]: self._events(runs[key.decode()], entries)
             for answer in answers
             for key, entries in answer
         }
@@ -105,18 +133,18 @@ class RedisLog:
     async def newest(self, run_id: RunId, count: int, before: StreamId | None) -> list[StreamId]:
         """XREVRANGE COUNT, from the end or from below `before`."""
         highest = "+" if before is None else f"({before}"
-        key = self._keys.key(run_id)
+        key = self._streams.key(run_id)
         answer = await self._ask(key, "XREVRANGE", key, highest, "-", "COUNT", count)
         return [parse_id(entry_id) for entry_id, _ in answer or ()]
 
     def failovers(self, run_id: RunId) -> Sequence[Failover]:
         """Those that the run's server knows of; see `Server`."""
-        server = self._deployment.server_of(self._keys.key(run_id))
+        server = self._deployment.server_of(self._streams.key(run_id))
         return () if server is None else server.failovers
 
     async def info(self, run_id: RunId) -> StreamInfo | None:
         """XINFO STREAM. Redis before 7.0 lacks the counters; see `StreamInfo`."""
-        key = self._keys.key(run_id)
+        key = self._streams.key(run_id)
         try:
             answer = _pairs(await self._ask(key, "XINFO", "STREAM", key))
         except _NoSuchKey:
@@ -125,8 +153,8 @@ class RedisLog:
         return StreamInfo(
             length=answer[b"length"],
             last_generated=parse_id(answer[b"last-generated-id"]),
-            first_event=self._entry(answer.get(b"first-entry")),
-            last_event=self._entry(answer.get(b"last-entry")),
+            first_event=self._entry(run_id, answer.get(b"first-entry")),
+            last_event=self._entry(run_id, answer.get(b"last-entry")),
             max_deleted=None if max_deleted is None else parse_id(max_deleted),
             added=answer.get(b"entries-added"),
         )
@@ -139,11 +167,12 @@ class RedisLog:
         """
         await self._checked(self._deployment.ping())
 
-    def _event(self, entry_id: bytes, fields: Sequence[bytes] | None) -> Event:
-        return self._events.decode(parse_id(entry_id), _pairs(fields or ()))
+    def _events(self, run_id: RunId, entries: Iterable[_Entry]) -> list[Event]:
+        decode = self._streams.events(run_id).decode
+        return [decode(parse_id(entry_id), _pairs(fields or ())) for entry_id, fields in entries]
 
-    def _entry(self, entry: tuple[bytes, Sequence[bytes]] | None) -> Event | None:
-        return None if entry is None else self._event(*entry)
+    def _entry(self, run_id: RunId, entry: _Entry | None) -> Event | None:
+        return None if entry is None else self._events(run_id, [entry])[0]
 
     async def _ask(self, key: str, *words: bytes | str | int) -> Any:
         return await self._checked(self._deployment.ask(key, *words))

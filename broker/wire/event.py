@@ -105,12 +105,14 @@ class EventFormat:
             data, data_repaired = self._other_fields(fields)
         else:
             data, data_repaired = _decode_data(raw)
-        final = (
-            event_type in self.terminal_types
-            or fields.get(self._final_key) == b"1"
-            or (self.terminal_rule is not None and self.terminal_rule.matches(data))
-        )
+        final = fields.get(self._final_key) == b"1" or self.ends_run(event_type, data)
         return Event(entry_id, event_type, data, final, type_repaired or data_repaired)
+
+    def ends_run(self, event_type: str, data: bytes) -> bool:
+        """Whether an event of this type and data ends the run, its final field apart."""
+        return event_type in self.terminal_types or (
+            self.terminal_rule is not None and self.terminal_rule.matches(data)
+        )
 
     def _other_fields(self, fields: Mapping[bytes, bytes]) -> tuple[bytes, bool]:
         envelope = (self._type_key, self._final_key)

@@ -36,6 +36,15 @@ class Frame(NamedTuple):
     wire: bytes
     final: bool
 
+    @property
+    def data(self) -> bytes:
+        """The event's data, its line breaks as LF. Taken from the wire form, so that a window
+        need not keep it twice."""
+        start = self.wire.index(b"\n") + 1
+        if self.type:
+            start = self.wire.index(b"\n", start) + 1
+        return self.wire[start + len(b"data: ") : -2].replace(b"\ndata: ", b"\n")
+
 
 def encode(event: Event) -> Frame:
     """The event's frame. Each line of the data is a ``data:`` line of its own."""

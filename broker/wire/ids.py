@@ -8,7 +8,15 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, NewType
 
-__all__ = ["GREATEST_PART", "RUN_ID_PATTERN", "START", "RunId", "StreamId", "is_run_id"]
+__all__ = [
+    "GREATEST_PART",
+    "RUN_ID_PATTERN",
+    "START",
+    "RunId",
+    "StreamId",
+    "id_time",
+    "is_run_id",
+]
 
 RunId = NewType("RunId", str)
 
@@ -75,6 +83,14 @@ class StreamId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
+
+
+def id_time(stream_id: StreamId) -> str | None:
+    """When Redis took the entry, as RFC 3339 with milliseconds; see `StreamId.time`."""
+    moment = stream_id.time()
+    if moment is None:
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 START: Final = StreamId(0, 0)

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from broker.wire.ids import StreamId
+from broker.wire.id_schemes import ID_SCHEMES, IdScheme
+from broker.wire.ids import START, StreamId
 from broker.wire.problem import BadCursor, BadParameter
 
 __all__ = [
     "CURSOR_PARAMETERS",
     "MAX_TYPES",
     "Beginning",
+    "CursorForm",
     "EventsRequest",
     "Latest",
     "Newest",
@@ -81,6 +83,25 @@ class RequestLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CursorForm:
+    """How clients write cursors."""
+
+    ids: IdScheme = ID_SCHEMES["stream"]
+    parameters: tuple[str, ...] = CURSOR_PARAMETERS
+    """Query parameters that have one, besides the header."""
+    zero_is_none: bool = False
+    """Whether the cursor before every event stands for having none."""
+
+    @property
+    def dense(self) -> bool:
+        """Whether they fit runs best whose entries are counted (`0-1`, `0-2`, …)."""
+        return self.ids is ID_SCHEMES["integer"]
+
+
+NATIVE_CURSORS: Final = CursorForm()
+
+
+@dataclass(frozen=True, slots=True)
 class EventsRequest:
     """A checked request for a run's events."""
 
@@ -96,6 +117,8 @@ class EventsRequest:
     """The most events in a JSON page."""
     wait_seconds: float = 0
     """How long a JSON request waits for an event where there is none."""
+    fold: bool = False
+    """Whether consecutive text deltas of the history are merged into one event."""
 
     @classmethod
     def parse(
@@ -105,6 +128,7 @@ class EventsRequest:
         accept: str,
         query: Mapping[str, str],
         limits: RequestLimits,
+        cursors: "CursorForm" = NATIVE_CURSORS,
     ) -> "EventsRequest":
         """The request that these headers and query parameters make.
 
@@ -113,12 +137,13 @@ class EventsRequest:
             accept: the `Accept` header, empty if absent.
             query: the query parameters, percent-decoded; parameters we don't know are ignored.
             limits: bounds on the values.
+            cursors: how cursors look, and where they stand.
 
         Raises:
             Problem: a value can't be used.
         """
         return cls(
-            start=_start(last_event_id, query, limits),
+            start=_start(last_event_id, query, limits, cursors),
             types=_types(query.get("types", "")),
             control=_choice(query, "control", {"1": True, "0": False}, default=True),
             heartbeat_as_event=_choice(
@@ -127,27 +152,36 @@ class EventsRequest:
             as_json=_prefers_json(accept),
             limit=_limit(query.get("limit"), limits),
             wait_seconds=_wait(query.get("wait"), limits),
+            fold=_choice(query, "fold", {"text": True, "none": False}, default=False),
         )
 
 
-def _start(last_event_id: Sequence[str], query: Mapping[str, str], limits: RequestLimits) -> Start:
+def _start(
+    last_event_id: Sequence[str],
+    query: Mapping[str, str],
+    limits: RequestLimits,
+    form: CursorForm,
+) -> Start:
     # The header wins: an EventSource reconnects to its first URL, query and all. Every value is
     # checked all the same, so that a mistake in the URL shows on the first connection. An empty
     # value is an absent one: "no event seen yet".
     given = [("Last-Event-ID", text) for text in last_event_id]
-    given += [(name, query[name]) for name in CURSOR_PARAMETERS if name in query]
-    cursors = [_cursor(source, text) for source, text in given if text]
+    given += [(name, query[name]) for name in form.parameters if name in query]
+    cursors = [_cursor(source, text, form) for source, text in given if text]
     if len({text for text in last_event_id if text}) > 1:
         raise BadCursor("Last-Event-ID", ", ".join(last_event_id), "given more than once")
     from_start = _from(query["from"], limits) if query.get("from") else Beginning()
-    return Resume(cursors[0]) if cursors else from_start
+    if not cursors:
+        return from_start
+    # Whoever has seen nothing yet may say so with the number before the first.
+    return Beginning() if cursors[0] == START and form.zero_is_none else Resume(cursors[0])
 
 
-def _cursor(source: str, text: str) -> StreamId:
+def _cursor(source: str, text: str, form: CursorForm) -> StreamId:
     try:
-        return StreamId.parse(text)
+        return form.ids.read(text)
     except ValueError as error:
-        raise BadCursor(source, text, str(error)) from None
+        raise BadCursor(source, text, str(error), form.ids.example) from None
 
 
 def _from(text: str, limits: RequestLimits) -> Start:

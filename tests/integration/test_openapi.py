@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from broker.app import make_edge
 from broker.edge.openapi import make_document
+from broker.edge.publishing.limits import PublishingLimits
 from broker.settings import load_settings
 from broker.wire import problem
 from broker.wire.problem import HttpProblem, Problem
@@ -23,7 +24,10 @@ from tests.fuzz.effort import effort
 from tests.support.edges import Edge
 
 _LIMITS: Final = RequestLimits(page_events=730, wait_seconds=12)
-_DOCUMENT: Final = make_document(_LIMITS)
+_PUBLISHING: Final = PublishingLimits(body_events=77)
+_DOCUMENT: Final = make_document(_LIMITS, _PUBLISHING)
+_OF_PROFILES: Final = {"SessionUnknown"}
+"""Problems of routes that the document does not have: profiles' own."""
 _EVENTS: Final = _DOCUMENT["paths"]["/v1/runs/{run_id}/events"]["get"]
 
 
@@ -31,37 +35,53 @@ def test_the_document_is_valid() -> None:
     OpenAPIV31SpecValidator(_DOCUMENT).validate()
 
 
-def test_every_route_is_in_the_document_and_nothing_else() -> None:
-    app = make_edge(load_settings({}), "redis://localhost").app
+@pytest.mark.parametrize("publish", [False, True])
+def test_every_route_is_in_the_document_and_nothing_else(*, publish: bool) -> None:
+    app = make_edge(load_settings({"publish": publish}), "redis://localhost").app
+    document = make_document(_LIMITS, _PUBLISHING if publish else None)
     served = {}
     for route in app.routes:
         assert isinstance(route, Route)
         assert route.methods is not None
         # Whatever takes GET takes HEAD.
         served[route.path] = {method.lower() for method in route.methods} - {"head"}
-    assert served == {path: item.keys() for path, item in _DOCUMENT["paths"].items()}
+    assert served == {path: item.keys() for path, item in document["paths"].items()}
 
 
 def test_every_problem_is_in_the_document() -> None:
     for name in problem.__all__:
         kind = getattr(problem, name)
         abstract = not isinstance(kind, type) or kind in (Problem, HttpProblem)
-        if not abstract:
-            [media] = _EVENTS["responses"][str(kind.status)]["content"].values()
-            slugs = media["schema"]["properties"]["type"]["enum"]
-            assert f"urn:runcast:problem:{kind.slug}" in slugs
+        if not abstract and name not in _OF_PROFILES:
+            assert f"urn:runcast:problem:{kind.slug}" in _slugs(kind.status)
+
+
+def _slugs(status: int) -> set[str]:
+    """The problems that any operation answers with this status."""
+    return {
+        slug
+        for path in _DOCUMENT["paths"].values()
+        for operation in path.values()
+        for media in operation["responses"].get(str(status), {}).get("content", {}).values()
+        for slug in media["schema"].get("properties", {}).get("type", {}).get("enum", ())
+    }
 
 
 def test_an_edge_serves_its_own(edge: Edge) -> None:
     answer = httpx.get(f"{edge.url}/openapi.json")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == json.loads(json.dumps(make_document(RequestLimits())))
+    assert answer.json() == json.loads(json.dumps(make_document(RequestLimits(), None)))
 
 
 async def test_it_goes_by_the_settings() -> None:
     settings = load_settings(
-        {"max_limit": _LIMITS.page_events, "max_wait_seconds": _LIMITS.wait_seconds}
+        {
+            "max_limit": _LIMITS.page_events,
+            "max_wait_seconds": _LIMITS.wait_seconds,
+            "publish": True,
+            "publish_body_events": _PUBLISHING.body_events,
+        }
     )
     app = make_edge(settings, "redis://localhost").app
     # In-process, without a server or a Redis: nothing of them is asked.

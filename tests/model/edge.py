@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from broker.engine.hub import Hub
 from broker.engine.limits import Limits
 from broker.engine.stats import Stats
+from broker.redis.catalogue import Catalogue, Reading
 from broker.redis.opening import make_deployment
 from broker.redis.routed_tail import RoutedTail
 from broker.redis.streams import KeyTemplate, RedisLog
@@ -59,7 +60,10 @@ class Clock:
 async def open_hub(url: str, strategy: Strategy, clock: Clock) -> AsyncIterator[Hub]:
     """A hub over that server."""
     deployment = make_deployment(url, connections=2, timeout_seconds=_REDIS_SECONDS)
-    log = RedisLog(deployment, KEYS, EventFormat(terminal_types=frozenset({TERMINAL})))
+    log = RedisLog(
+        deployment,
+        Catalogue(Reading(KEYS, EventFormat(terminal_types=frozenset({TERMINAL})))),
+    )
     settings = TailSettings(
         strategy=strategy,
         block_seconds=0.2,

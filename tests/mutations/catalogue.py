@@ -110,8 +110,8 @@ MUTATIONS: Final = (
         "gap-suppressed",
         "the hole is found, and not said",
         "broker/engine/subscriber.py",
-        "            self._write(gap_block(gap))",
-        "            pass",
+        "        self._write(view.dialect.gap(gap))\n",
+        "",
         _ENGINE,
     ),
     Mutation(

@@ -1,6 +1,7 @@
 """The subscriber's states: a test per cell of the table in its docstring. No I/O."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -12,9 +13,15 @@ from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.engine.subscriber import State, Subscriber, Surroundings
 from broker.engine.window import WindowBudget
+from broker.wire.dialect import Native
 from broker.wire.event import Event
+from broker.wire.frame import Frame
 from broker.wire.gap import Gap, GapReason
+from broker.wire.id_schemes import ID_SCHEMES
 from broker.wire.ids import START, RunId, StreamId
+from broker.wire.shape import Shape
+from broker.wire.shaped import BLOCK_PLACES, Block, Rules, Shaped, Words
+from broker.wire.status import RunStatus
 from tests.support.sse import Decoder, Message
 
 LIMITS = Limits(
@@ -99,8 +106,14 @@ class Stage:
         self.now = 0.0
         self.pulling: list[Subscriber] = []
         self.left: list[Subscriber] = []
+        self.due: dict[Subscriber, float] = {}
         self.surroundings = Surroundings(
-            LIMITS, self.stats, lambda: self.now, self.pulling.append, self.left.append
+            LIMITS,
+            self.stats,
+            lambda: self.now,
+            self.pulling.append,
+            self.left.append,
+            self.due.__setitem__,
         )
         if held:
             self.tail(*(event(number) for number in held))
@@ -358,7 +371,7 @@ def test_all_viewers_share_the_same_bytes() -> None:
     stage = Stage(position=4)
     for _ in range(2):
         Subscriber(
-            stage.feed, Recorder(), View(control=False), stage.surroundings,
+            stage.feed, Recorder(), View(dialect=Native(control=False)), stage.surroundings,
             position=at(4), lenient=False,
         ).join()  # fmt: skip
     stage.tail(event(5), event(6))
@@ -476,7 +489,7 @@ def test_an_unwanted_terminal_event_still_moves_the_cursor_so_that_a_reconnect_e
 
 def test_without_control_events() -> None:
     stage = Stage(position=4)
-    subscriber, sink = stage.join(4, View(control=False))
+    subscriber, sink = stage.join(4, View(dialect=Native(control=False)))
     stage.apply(page(at(4), event(9), gap=GapReason.TRIMMED, start=at(9).predecessor()))
     assert types(sink) == ["chunk"]
     assert stage.stats.gaps[GapReason.TRIMMED] == 1
@@ -537,7 +550,7 @@ def test_an_id_that_its_group_was_sent_before_it_came_is_not_its_own() -> None:
 
 def test_a_heartbeat_as_an_event() -> None:
     stage = Stage(position=4)
-    subscriber, sink = stage.join(4, View(heartbeat_as_event=True))
+    subscriber, sink = stage.join(4, View(dialect=Native(heartbeat_as_event=True)))
     stage.tick(subscriber, 0)
     stage.tick(subscriber, 10)
     assert types(sink)[-1] == "heartbeat"
@@ -650,3 +663,79 @@ def test_endings_say_whether_to_come_back() -> None:
     assert not Ending.TERMINAL.come_back
     assert Ending.DRAIN.come_back
     assert all(isinstance(ending.come_back, bool) for ending in Ending)
+
+
+@dataclass(frozen=True)
+class Upper(Native):
+    """Another dialect, to tell who gets what."""
+
+    broken: bool = False
+    mended: bool = False
+
+    def encode(self, frames: Sequence[Frame]) -> Sequence[bytes]:
+        if self.broken:
+            raise ZeroDivisionError
+        return [frame.wire.upper() for frame in frames]
+
+    def after_gap(self) -> "Upper":
+        return replace(self, mended=True)
+
+
+def test_viewers_with_equal_dialects_share_their_bytes() -> None:
+    stage = Stage(1, 2)
+    sinks = [stage.join(2, View(dialect=Upper()))[1] for _ in range(2)]
+    _, native = stage.join(2)
+    stage.tail(event(3))
+    assert len(stage.feed.live.groups) == 2
+    assert sinks[0].written == sinks[1].written
+    assert bytes(native.written).endswith(b"id: 3-0\nevent: chunk\ndata: xx\n\n")
+    assert bytes(sinks[0].written).endswith(b"ID: 3-0\nEVENT: CHUNK\nDATA: XX\n\n")
+
+
+def test_a_dialect_that_fails_ends_only_its_own_streams() -> None:
+    stage = Stage(1, 2)
+    broken, _ = stage.join(2, View(dialect=Upper(broken=True)))
+    fine, sink = stage.join(2)
+    stage.tail(event(3))
+    assert broken.ending is Ending.ERROR
+    assert fine.state is State.LIVE
+    assert bytes(sink.written).endswith(b"id: 3-0\nevent: chunk\ndata: xx\n\n")
+
+
+def test_history_has_a_dialect_of_its_own() -> None:
+    stage = Stage(1, 2, 3)
+    subscriber, sink = stage.join(1, View(history=Upper()))
+    stage.pull_from_window(subscriber)
+    stage.tail(event(4))
+    assert b"ID: 3-0\n" in sink.written
+    assert bytes(sink.written).endswith(b"id: 4-0\nevent: chunk\ndata: xx\n\n")
+
+
+def test_a_gap_may_change_the_dialect() -> None:
+    """Of who is live, too: they have another group from then on."""
+    stage = Stage(1, 2)
+    subscriber, sink = stage.join(2, View(dialect=Upper(), history=Upper()))
+    stage.apply(page(stage.feed.end, event(9), gap=GapReason.TRIMMED, start=at(8)))
+    assert subscriber.state is State.LIVE
+    (group,) = stage.feed.live.groups
+    assert group.key[1] == Upper(mended=True)
+    assert bytes(sink.written).endswith(b"ID: 9-0\nEVENT: CHUNK\nDATA: XX\n\n")
+
+
+def test_the_status_is_said_now_and_then() -> None:
+    stage = Stage(1)
+    words = Words(
+        ID_SCHEMES["stream"],
+        Rules(Block(None, None)),
+        status=Block("", Shape('{"status": $status}', BLOCK_PLACES["status"])),
+    )
+    subscriber, sink = stage.join(1, View(dialect=Shaped(words, "r"), status_seconds=1.5))
+    stage.feed.status = RunStatus("running")
+    assert stage.tick(subscriber, 1.0) <= 1.5
+    assert not sink.written
+    stage.tick(subscriber, 1.5)
+    assert bytes(sink.written) == b'data: {"status":"running"}\n\n'
+    stage.tick(subscriber, 2.9)
+    assert sink.written.count(b"running") == 1
+    stage.tick(subscriber, 3.0)
+    assert sink.written.count(b"running") == 2
