@@ -97,7 +97,7 @@ class Feed:
                 # Who is live was told when it was noticed, or when they came.
                 self.window.restart(page.start, sealed=True)
             elif page.start == START:
-                self._restart(page.gap)
+                self._restart(page.gap, headless=page.headless)
             else:
                 self._skip(page.gap, page.start)
         if page.events:
@@ -174,18 +174,18 @@ class Feed:
                 age = max(0.0, wall_ms - event.id.ms) / 1000
                 self._stats.latency.observe(age, viewers)
 
-    def _restart(self, gap: Gap) -> None:
+    def _restart(self, gap: Gap, *, headless: bool) -> None:
         for subscriber in list(self.live):
             subscriber.unsettle()
         self.epoch = next(_EPOCHS)
         self.doubted = False
         end = self.end
-        self.window.restart(START)
+        self.window.restart(START, sealed=headless)
         for subscriber in list(self.subscribers):
             # Who is beyond the end comes from an edge that has noticed before: their own page
             # tells where they are.
             if subscriber.position <= end:
-                subscriber.restart(gap)
+                subscriber.restart(gap, headless=headless)
 
     def _skip(self, gap: Gap, position: StreamId) -> None:
         # Who is behind finds the hole by themselves when they pull.

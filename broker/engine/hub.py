@@ -510,6 +510,7 @@ class Hub:
     async def _pull_page(self, subscriber: Subscriber) -> None:
         feed = subscriber.feed
         head, position, epoch = feed.window.head, subscriber.position, feed.epoch
+        following = feed.window.following(position)
         lenient, limit = subscriber.lenient, subscriber.pull_events
         page = await self._replay.page(
             feed.run_id, position, epoch=epoch, lenient=lenient, limit=limit
@@ -517,7 +518,7 @@ class Hub:
         if feed.epoch != epoch:
             # Read before the run began anew, and perhaps of what it was.
             return
-        if page.gap is None and position <= feed.end and _meets(page, head):
+        if page.gap is None and position <= feed.end and _meets(page, head, following):
             if page.batch is not None and limit is None and page.last <= feed.window.head:
                 self._recent.put(epoch, position, page.batch, lenient=lenient)
             subscriber.receive(page, head)
@@ -609,10 +610,18 @@ class Hub:
             logger.error("task failed", task=task.get_name(), exc_info=error)
 
 
-def _meets(page: Page, head: StreamId) -> bool:
-    """Whether what the page says of the stream fits a window that begins after `head`: it does
-    not reach so far, or has that id."""
-    if page.after >= head or (page.more and page.last < head):
+def _meets(page: Page, head: StreamId, following: StreamId | None) -> bool:
+    """Whether what the page says of the stream fits the window that there was before it was read.
+
+    Args:
+        page: without a gap.
+        head: where the window began: the page does not reach so far, or has that id.
+        following: what the window had next after the page's position, if that was in it: so has
+            the page.
+    """
+    if page.after >= head:
+        return following is None or (bool(page.events) and page.events[0].id == following)
+    if page.more and page.last < head:
         return True
     return any(event.id == head for event in page.events)
 

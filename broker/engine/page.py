@@ -7,7 +7,7 @@ from functools import cached_property
 from broker.engine.continuity import Hole, Verdict, judge
 from broker.engine.delivery import Batch
 from broker.engine.limits import Limits
-from broker.engine.log import Failover, Log
+from broker.engine.log import Failover, Log, StreamInfo
 from broker.engine.stats import Stats
 from broker.wire.event import Event
 from broker.wire.frame import Frame, encode
@@ -36,6 +36,8 @@ class Page:
     """Whether the read was cut short by its count: there may be more right behind."""
     ended: bool = False
     """Whether `after` is at or past the terminal event."""
+    headless: bool = False
+    """Whether it is of a run that begins anew, and may lack its beginning."""
 
     @cached_property
     def frames(self) -> tuple[Frame, ...]:
@@ -113,7 +115,8 @@ class PageReader:
                 case Hole(reason, resume_after):
                     if resume_after == START and info is not None:
                         events = await self._fetch(run_id, START, count)
-                    return _page(after, resume_after, events, count, reason=reason)
+                    page = _page(after, resume_after, events, count, reason=reason)
+                    return replace(page, headless=not _has_beginning(info, events))
         # Read and bookkeeping never fitted together: what was read is served, the doubt is said.
         start = events[0].id.predecessor() if events else after
         return _page(after, start, events, count, reason=GapReason.UNKNOWN)
@@ -179,6 +182,14 @@ class PageReader:
         mean = sum(len(event.data) for event in events) / len(events)
         known = self._event_bytes.get(run_id, 0.0)
         self._event_bytes[run_id] = mean if mean > known else (3 * known + mean) / 4
+
+
+def _has_beginning(info: StreamInfo | None, events: Sequence[Event]) -> bool:
+    """Whether these begin with the first event that the stream ever had."""
+    if info is None or not events:
+        return not events
+    first = info.first_event
+    return info.whole is True and first is not None and first.id == events[0].id
 
 
 def _up_to_failover(page: Page, failovers: Sequence[Failover]) -> Page:

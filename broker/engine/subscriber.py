@@ -284,8 +284,13 @@ class Subscriber:
             self._attach()
             self._settle()
 
-    def restart(self, gap: Gap) -> None:
-        """The feed says that the run begins anew: all that the viewer has is void."""
+    def restart(self, gap: Gap, *, headless: bool) -> None:
+        """The feed says that the run begins anew: all that the viewer has is void.
+
+        Args:
+            gap: what to say of it.
+            headless: whether the beginning of what follows may be gone.
+        """
         if self.state is State.ENDED:
             return
         if self._pacing is not None:
@@ -294,6 +299,10 @@ class Subscriber:
         if self._position != START:
             self._say(Gap(self._position, gap.resumed_at, gap.reason), START)
             self.lenient = False
+        elif headless and not self.lenient:
+            # They want it all: a page of their own tells what is not there any more.
+            self._go_on()
+            return
         self._settle()
 
     def skip(self, gap: Gap) -> None:

@@ -118,6 +118,11 @@ class Window:
         index = bisect_left(self._frames, position, lo=self._gone, key=_ID)
         return index < len(self._frames) and self._frames[index].id == position
 
+    def following(self, position: StreamId) -> StreamId | None:
+        """The id of the first frame after `position`; `None` if there is none."""
+        index = bisect_right(self._frames, position, lo=self._gone, key=_ID)
+        return self._frames[index].id if index < len(self._frames) else None
+
     def read(self, after: StreamId, max_bytes: int) -> Batch | None:
         """What follows `after`; `None` if that is nothing, or the window does not cover it."""
         return self.tail(after, max_bytes) if self.covers(after) else None

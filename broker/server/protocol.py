@@ -61,6 +61,8 @@ class EdgeProtocol(HttpToolsProtocol):
             The connection; `None` if the client has gone.
         """
         if cycle.disconnected or self.transport.is_closing():
+            # The transport knows before we are told; uvicorn would miss an answer.
+            cycle.disconnected = True
             return None
         chunked = cycle.scope["http_version"] != "1.0"
         cycle.response_started = cycle.response_complete = True

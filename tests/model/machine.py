@@ -149,6 +149,8 @@ class Run:
         dumped, life = self.replica
         self._server.restore(self.key, 0, dumped, replace=True)
         self.next_era(clocked=self._clocked, low=False)
+        given: Any = self._server.xinfo_stream(self.key)
+        self._highest = max(self._highest, parse_id(given["last-generated-id"]))
         self.world.begin(life.copy())
 
     def _next_id(self, stride: int) -> StreamId:

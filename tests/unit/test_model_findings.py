@@ -3,6 +3,7 @@ shortest story that shows it."""
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -19,10 +20,10 @@ from broker.engine.stats import Stats
 from broker.wire.event import Event
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, RunId, StreamId
-from broker.wire.request import Beginning, Latest
+from broker.wire.request import Beginning, Latest, Resume, Since
 from tests.unit.test_hub import RUN, ListLog, make_stage
 from tests.unit.test_hub import Stage as HubStage
-from tests.unit.test_subscriber import SinkOnPaper, Stage, at, event, numbers, types
+from tests.unit.test_subscriber import SinkOnPaper, Stage, at, event, numbers, seen, types
 
 
 @pytest.fixture
@@ -121,6 +122,44 @@ async def test_a_viewer_of_an_ended_run_finds_another_in_its_place(stage: HubSta
     assert numbers(sink) == [1, 5]
     assert viewer.ending is None
     assert stage.tail.watched == [RUN]
+
+
+async def test_who_asks_for_all_is_told_that_the_run_in_its_place_is_trimmed(
+    stage: HubStage,
+) -> None:
+    """Its feed has found out before they have read anything."""
+    stage.log.append(8, 9)
+    _, live = await stage.connect(Latest())
+    opening = await stage.hub.open(RUN, Resume(START))
+    stage.log.events.clear()
+    stage.log.added = 0
+    stage.log.append(1, 2, 3)
+    del stage.log.events[0]
+    sink = SinkOnPaper()
+    viewer = stage.admit(opening, sink)
+    await stage.hub.advance([RUN])
+    await stage.settled(viewer)
+    gaps = [json.loads(one.data) for one in seen(sink) if one.type == "runcast.gap"]
+    assert gaps == [{"requested": "0-0", "resumed_at": "2-0", "reason": "trimmed"}]
+    assert numbers(sink) == [2, 3]
+    assert numbers(live) == [2, 3]
+
+
+async def test_a_window_of_another_run_is_not_served_behind_a_page_of_this_one(
+    stage: HubStage,
+) -> None:
+    """The feed has seen the run from its first event, and not that another has its place."""
+    await stage.connect(Latest())
+    stage.log.append(6, 7)
+    await stage.hub.advance([RUN])
+    stage.log.events.clear()
+    stage.log.added = 0
+    stage.log.append(1, 2, 3)
+    viewer, sink = await stage.connect(Since(2))
+    await stage.settled(viewer)
+    # The feed finds out, and says so to everyone who came before.
+    assert "runcast.gap" in types(sink)
+    assert numbers(sink) == [1, 2, 3]
 
 
 async def test_two_that_failed_at_once_are_both_accounted_for() -> None:

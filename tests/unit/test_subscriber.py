@@ -653,7 +653,7 @@ def test_after_the_end_nothing_is_written() -> None:
     subscriber.receive(page(at(4), event(5)), head=at(4))
     subscriber.drained()
     subscriber.rewind()
-    subscriber.restart(Gap(at(4), None, GapReason.RESET))
+    subscriber.restart(Gap(at(4), None, GapReason.RESET), headless=False)
     stage.tick(subscriber, 1000)
     stage.tail(event(6))
     assert bytes(sink.written) == before
