@@ -145,7 +145,7 @@ class EventsEndpoint:
             elif (
                 opening.over
                 or self._expired(opening, request)
-                or await self._ends_there(opening, request)
+                or (isinstance(request.start, Resume) and await self._hub.ends_at(opening))
                 or await self._nothing_left(opening, request)
             ):
                 response = Response(status_code=204, headers={"cache-control": "no-store"})
@@ -206,14 +206,6 @@ class EventsEndpoint:
             and isinstance(request.start, Resume)
             and request.start.cursor != START
         )
-
-    async def _ends_there(self, opening: Opening, request: EventsRequest) -> bool:
-        """Whether the cursor is at a terminal event that others follow, as where the same stream
-        goes on in another profile. Only a look at the entry itself tells; a client that is sent an
-        empty stream instead comes back for ever."""
-        if not isinstance(request.start, Resume) or opening.feed.window.covers(opening.position):
-            return False
-        return (await self._hub.page(opening, 1)).ended
 
     def _come_back(self, why: str, *, wants_json: bool) -> Response:
         """What is answered when nothing can be served now.

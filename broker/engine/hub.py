@@ -245,6 +245,21 @@ class Hub:
             page = page.joined(following)
         return page
 
+    async def ends_at(self, opening: Opening) -> bool:
+        """Whether the opening's position is at a terminal event that others follow.
+
+        Only the entry itself tells. It comes with the page that the viewer is going to want, which
+        is kept for them.
+        """
+        feed, position, epoch = opening.feed, opening.position, opening.feed.epoch
+        if feed.window.covers(position) or self._recent.get(epoch, position, lenient=False):
+            return False
+        head, following = feed.window.head, feed.window.following(position)
+        page = await self._replay.page(feed.run_id, position, epoch=epoch)
+        if feed.epoch == epoch and self._fits(feed, page, head, following):
+            self._keep(feed, page, lenient=False)
+        return page.ended
+
     async def wait_for_move(self, feed: Feed, seen: StreamId, deadline: float) -> bool:
         """Waits until the feed's end is no longer `seen`.
 
@@ -518,9 +533,9 @@ class Hub:
         if feed.epoch != epoch:
             # Read before the run began anew, and perhaps of what it was.
             return
-        if page.gap is None and position <= feed.end and _meets(page, head, following):
-            if page.batch is not None and limit is None and page.last <= feed.window.head:
-                self._recent.put(epoch, position, page.batch, lenient=lenient)
+        if self._fits(feed, page, head, following):
+            if limit is None:
+                self._keep(feed, page, lenient=lenient)
             subscriber.receive(page, head)
             return
         # The stream is not what the feed takes it for, or the feed is behind (the viewer may come
@@ -548,6 +563,16 @@ class Hub:
                 subscriber.rewind()
         else:
             subscriber.receive(page, head)
+
+    @staticmethod
+    def _fits(feed: Feed, page: Page, head: StreamId, following: StreamId | None) -> bool:
+        """Whether the page is of the stream that the feed takes the run for."""
+        return page.gap is None and page.after <= feed.end and _meets(page, head, following)
+
+    def _keep(self, feed: Feed, page: Page, *, lenient: bool) -> None:
+        """Keeps a page that fits for others, if it is history."""
+        if page.batch is not None and page.last <= feed.window.head:
+            self._recent.put(feed.epoch, page.after, page.batch, lenient=lenient)
 
     def _send_next(self, subscriber: Subscriber) -> None:
         try:

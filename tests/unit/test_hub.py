@@ -346,3 +346,23 @@ async def test_the_engine_ends_everyone_it_serves() -> None:
         subscriber, sink = await stage.connect(Latest())
     assert subscriber.ending is Ending.DRAIN
     assert sink.finished
+
+
+async def test_a_look_at_the_cursor_costs_no_read_of_its_own(stage: Stage) -> None:
+    stage.log.append(1, 2, 3, 4)
+    opening = await stage.hub.open(RUN, Resume(at(2)))
+    before = stage.log.reads
+    assert not await stage.hub.ends_at(opening)
+    sink = SinkOnPaper()
+    viewer = stage.admit(opening, sink)
+    await stage.settled(viewer)
+    assert numbers(sink) == [3, 4]
+    assert stage.log.reads == before + 1
+
+
+async def test_a_cursor_at_a_terminal_event_that_others_follow_is_at_the_end(stage: Stage) -> None:
+    stage.log.append(1)
+    stage.log.append(2, final=True)
+    stage.log.append(3)
+    assert await stage.hub.ends_at(await stage.hub.open(RUN, Resume(at(2))))
+    assert not await stage.hub.ends_at(await stage.hub.open(RUN, Resume(at(1))))
