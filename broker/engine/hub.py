@@ -540,6 +540,7 @@ class Hub:
             return
         # The stream is not what the feed takes it for, or the feed is behind (the viewer may come
         # from a faster edge): the feed looks first, then the viewer is placed.
+        ahead = position > feed.end
         await self._advance_fully(feed)
         if feed.epoch != epoch:
             return
@@ -554,15 +555,21 @@ class Hub:
                 self._look_at_use(feed)
                 self._look_at_use(present)
                 return
-        if page.gap is None and subscriber.position == position > feed.end:
-            # There before the feed looked, and after: it looked at the same stream.
-            again = await self._replay.page(
-                feed.run_id, position, epoch=epoch, lenient=lenient, limit=limit
-            )
-            if again.gap is None and feed.epoch == epoch and position > feed.end:
-                subscriber.rewind()
-        else:
+        if page.gap is not None or (ahead and position <= feed.end):
             subscriber.receive(page, head)
+            return
+        # What was read before the feed looked does not go with what it has found.
+        head = feed.window.head
+        again = await self._replay.page(
+            feed.run_id, position, epoch=epoch, lenient=lenient, limit=limit
+        )
+        if feed.epoch != epoch:
+            return
+        if position <= feed.end:
+            subscriber.receive(again, head)
+        elif again.gap is None and subscriber.position == position:
+            # There before the feed looked, and after: it looked at the same stream.
+            subscriber.rewind()
 
     @staticmethod
     def _fits(feed: Feed, page: Page, head: StreamId, following: StreamId | None) -> bool:

@@ -44,8 +44,11 @@ MUTATIONS: Final = (
         "handoff-after-an-await",
         "placed by where the feed stood before an await: what came meanwhile is skipped",
         "broker/engine/hub.py",
-        "if page.gap is None and subscriber.position == position > feed.end:",
-        "if page.gap is None and subscriber.position == position:",
+        "        if page.gap is not None or (ahead and position <= feed.end):\n",
+        "        if page.gap is None and ahead:\n"
+        "            subscriber.rewind()\n"
+        "            return\n"
+        "        if page.gap is not None:\n",
         _ENGINE,
     ),
     Mutation(
@@ -201,6 +204,22 @@ MUTATIONS: Final = (
         "broker/engine/feed.py",
         "        self.epoch = next(_EPOCHS)\n        self.doubted = False\n",
         "        self.doubted = False\n",
+        (_HUB, _FINDINGS),
+    ),
+    Mutation(
+        "window-of-another-run",
+        "a page of the run that is there is gone on with from a window of the one before",
+        "broker/engine/hub.py",
+        "        return following is None or (",
+        "        return True or (",
+        (_HUB, _FINDINGS),
+    ),
+    Mutation(
+        "beginning-taken-for-granted",
+        "a run that begins anew, and was trimmed since, passes for whole",
+        "broker/engine/page.py",
+        "                    return replace(page, headless=not _has_beginning(info, events))",
+        "                    return page",
         (_HUB, _FINDINGS),
     ),
     Mutation(

@@ -211,6 +211,16 @@ async def test_a_cursor_from_a_faster_edge_is_not_from_the_future(stage: Stage) 
     assert numbers(sink) == [4]
 
 
+async def test_what_follows_a_cursor_from_a_faster_edge_is_served(stage: Stage) -> None:
+    """The feed here finds more than the viewer has seen elsewhere."""
+    stage.log.append(1, 2)
+    await stage.connect(Latest())
+    stage.log.append(3, 4, 5)
+    subscriber, sink = await stage.connect(Resume(at(3)))
+    await stage.settled(subscriber)
+    assert numbers(sink) == [4, 5]
+
+
 async def test_a_cursor_from_the_future_is_a_reset(stage: Stage) -> None:
     stage.log.append(1, 2)
     subscriber, sink = await stage.connect(Resume(at(9)))

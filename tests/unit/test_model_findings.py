@@ -162,6 +162,24 @@ async def test_a_window_of_another_run_is_not_served_behind_a_page_of_this_one(
     assert numbers(sink) == [1, 2, 3]
 
 
+async def test_a_run_that_was_gone_for_one_read_is_not_taken_for_empty(
+    stage: HubStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had expired on the primary; the replica that took over has it yet."""
+    stage.log.append(1, 2, 3)
+    opening = await stage.hub.open(RUN, Beginning())
+
+    async def gone(run_id: RunId, after: StreamId, count: int) -> Sequence[Event]:
+        monkeypatch.undo()
+        return ()
+
+    monkeypatch.setattr(stage.log, "read", gone)
+    sink = SinkOnPaper()
+    viewer = stage.admit(opening, sink)
+    await stage.settled(viewer)
+    assert numbers(sink) == [1, 2, 3]
+
+
 async def test_two_that_failed_at_once_are_both_accounted_for() -> None:
     """The tail's tasks share a connection, and fail together when it is lost."""
     unseen: list[dict[str, Any]] = []
