@@ -126,7 +126,7 @@ def make_edge(
         abandoned = AbandonedRuns(hub, pointers, settings.abandoned_seconds)
         on_left.append(abandoned.left)
         attendants.append(abandoned)
-        making = Making(publishing, pointers, abandoned)
+        making = Making(publishing, abandoned)
     if settings.end_lost_runs:
         attendants.append(
             LostRuns(

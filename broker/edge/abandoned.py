@@ -21,25 +21,15 @@ from broker.engine.hub import Hub
 from broker.engine.log import LogUnavailable
 from broker.engine.subscriber import Subscriber
 from broker.redis.persistence import AppendError
+from broker.redis.pointers import RedisPointers
 from broker.wire.ids import RunId
 
-__all__ = ["AbandonedRuns", "Commands", "ViewerMarks"]
+__all__ = ["AbandonedRuns", "Commands"]
 
 logger = structlog.get_logger("runcast.edge")
 
 _WHY: Final = '{"reason":"viewer gone"}'
-_KEEP_SECONDS: Final = 24 * 3600
 _GONE: Final = frozenset({Ending.CLIENT_GONE, Ending.STALLED})
-
-
-class ViewerMarks(Protocol):
-    """Keys that name the viewer who came last."""
-
-    async def get(self, key: str) -> RunId | None:
-        """The mark."""
-
-    async def set(self, key: str, mark: RunId, seconds: int) -> None:
-        """Leaves one."""
 
 
 class Commands(Protocol):
@@ -62,7 +52,7 @@ class _Watched(NamedTuple):
 class AbandonedRuns:
     """Owns the waits. Use it as an async context manager."""
 
-    def __init__(self, hub: Hub, marks: ViewerMarks, after_seconds: float) -> None:
+    def __init__(self, hub: Hub, marks: RedisPointers, after_seconds: float) -> None:
         """
         Args:
             hub: knows who watches here.
@@ -101,7 +91,7 @@ class AbandonedRuns:
         if self._after_seconds == 0:
             return None
         mark = RunId(uuid4().hex)
-        await self._marks.set(_key(run_id), mark, _KEEP_SECONDS)
+        await self._marks.set(_key(run_id), mark)
 
         def began(subscriber: Subscriber) -> None:
             self._watching[subscriber] = _Watched(run_id, mark, commands)
@@ -120,7 +110,7 @@ class AbandonedRuns:
 
     async def _wait(self, address: RunId, watched: _Watched) -> None:
         await asyncio.sleep(self._after_seconds)
-        if any(feed.run_id == address and feed.subscribers for feed in self._hub.feeds):
+        if self._hub.has_viewers(address):
             # Whoever of them goes last is asked about again.
             return
         try:

@@ -4,7 +4,7 @@ A session has one current run, which a key names. Who asks in a session begins a
 names that one from then on; who resumes gets the rest of the session's current one.
 """
 
-from typing import Final, Protocol
+from typing import Final
 from uuid import uuid4
 
 from starlette.datastructures import Headers
@@ -29,20 +29,9 @@ from broker.wire.problem import BadRunId, Problem, SessionUnknown, Unavailable, 
 from broker.wire.request import Beginning
 from broker.wire.run_agent_request import StreamRequest, with_error
 
-__all__ = ["AskEndpoint", "SessionRuns"]
+__all__ = ["AskEndpoint"]
 
-_KEEP_SECONDS: Final = 24 * 3600
 _RETURN_SECONDS: Final = 2
-
-
-class SessionRuns(Protocol):
-    """Keys that name a run."""
-
-    async def get(self, key: str) -> RunId | None:
-        """The run that it names."""
-
-    async def set(self, key: str, run_id: RunId, seconds: int) -> None:
-        """Has it name this one."""
 
 
 class AskEndpoint:
@@ -53,7 +42,6 @@ class AskEndpoint:
         parts: EventsParts,
         intake: Intake,
         creator: RunCreator,
-        sessions: SessionRuns,
         abandoned: AbandonedRuns,
         commands: Commands,
         profile: Profile,
@@ -64,7 +52,6 @@ class AskEndpoint:
             parts: what streams are made of.
             intake: takes the body.
             creator: begins runs.
-            sessions: which run a session is at.
             abandoned: is told of who watches.
             commands: what workers are told with.
             profile: whose route it is.
@@ -73,7 +60,6 @@ class AskEndpoint:
         self._parts = parts
         self._intake = intake
         self._creator = creator
-        self._sessions = sessions
         self._abandoned = abandoned
         self._commands = commands
         self._profile = profile
@@ -116,14 +102,14 @@ class AskEndpoint:
     async def _run(self, scope: Scope, agent: str, session: str, request: StreamRequest) -> RunId:
         key = f"session:{session}:run"
         if request.resume_from is not None:
-            found = await self._sessions.get(key)
+            found = await self._parts.pointers.get(key)
             if found is None:
                 raise SessionUnknown(session)
             await self._parts.guard.check(scope, Action.WATCH, found, self._route.credentials)
             return found
         new = NewRun(None, agent, request.input(session))
         run_id = await self._creator.create(new, Headers(scope=scope))
-        await self._sessions.set(key, run_id, _KEEP_SECONDS)
+        await self._parts.pointers.set(key, run_id)
         return run_id
 
     async def _answer(self, run_id: RunId, session: str, request: StreamRequest) -> Answer:

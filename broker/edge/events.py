@@ -23,6 +23,7 @@ from broker.engine.subscriber import Subscriber
 from broker.profiles.document import RouteSection
 from broker.profiles.profile import PageContents, Profile
 from broker.redis.catalogue import Catalogue
+from broker.redis.pointers import RedisPointers
 from broker.wire.agui import Agui
 from broker.wire.dialect import SaysStatus
 from broker.wire.event import Event
@@ -43,7 +44,6 @@ __all__ = [
     "EventsEndpoint",
     "EventsParts",
     "EventsPolicy",
-    "Pointers",
     "Statuses",
     "log_end",
 ]
@@ -68,17 +68,6 @@ class EventsPolicy:
     limits: RequestLimits
 
 
-class Pointers(Protocol):
-    """Keys that name a run."""
-
-    async def get(self, key: str) -> RunId | None:
-        """The run that it names; `None` if there is none.
-
-        Raises:
-            LogUnavailable: Redis can't be read now.
-        """
-
-
 class Statuses(Protocol):
     """How runs stand."""
 
@@ -97,7 +86,7 @@ class EventsParts:
     hub: Hub
     streamer: Streamer
     catalogue: Catalogue
-    pointers: Pointers
+    pointers: RedisPointers
     statuses: Statuses
     agui_joins: AguiJoins
     guard: Guard = EVERYONE

@@ -7,7 +7,7 @@ import structlog
 from starlette.routing import Route
 
 from broker.edge.abandoned import AbandonedRuns
-from broker.edge.asking import AskEndpoint, SessionRuns
+from broker.edge.asking import AskEndpoint
 from broker.edge.events import EventsEndpoint, EventsParts, EventsPolicy
 from broker.edge.profile_create import ProfileCreateEndpoint
 from broker.edge.publishing.routes import Publishing
@@ -24,7 +24,6 @@ class Making:
     """What routes that make runs need."""
 
     publishing: Publishing
-    sessions: SessionRuns
     abandoned: AbandonedRuns
 
 
@@ -66,7 +65,6 @@ def _making(profile: Profile, route: RouteSection, parts: EventsParts, making: M
             parts,
             publishing.intake,
             creator,
-            making.sessions,
             making.abandoned,
             publishing.commands(profile.reading),
             profile,

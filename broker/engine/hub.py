@@ -184,6 +184,11 @@ class Hub:
         """The runs watched here that have not ended."""
         return [run_id for run_id, feed in self._feeds.items() if feed.final is None]
 
+    def has_viewers(self, run_id: RunId) -> bool:
+        """Whether anybody is connected to the run here."""
+        feed = self._feeds.get(run_id)
+        return feed is not None and bool(feed.subscribers)
+
     @property
     def feeds(self) -> list[Feed]:
         """Of the runs watched here."""

@@ -17,7 +17,6 @@ __all__ = [
     "CursorSection",
     "FoldSection",
     "PageSection",
-    "PathPlace",
     "ProfileDocument",
     "RouteSection",
     "StatusSection",
@@ -25,7 +24,6 @@ __all__ = [
 ]
 
 NAME_PATTERN: Final = r"[a-z][a-z0-9-]{0,31}"
-PAGE_EVENT_PLACES: Final = EVENT_PLACES
 PAGE_PLACES: Final = frozenset(
     {"run_id", "events", "next", "has_more", "final", "gap", "status", "phase"}
 )
@@ -37,7 +35,6 @@ _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _OTHER_PARAMETERS: Final = frozenset(
     {"control", "fold", "from", "heartbeat", "limit", "types", "wait"}
 )
-PathPlace = Literal["run_id", "name"]
 
 
 class _Section(BaseModel):
@@ -137,7 +134,7 @@ class PageSection(_Section):
 
     @model_validator(mode="after")
     def _shapes_have_form(self) -> "PageSection":
-        _check_shape("event", self.event, PAGE_EVENT_PLACES)
+        _check_shape("event", self.event, EVENT_PLACES)
         _check_shape("body", self.body, PAGE_PLACES)
         return self
 

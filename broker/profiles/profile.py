@@ -7,7 +7,6 @@ from typing import Any, Final
 import orjson
 
 from broker.profiles.document import (
-    PAGE_EVENT_PLACES,
     PAGE_PLACES,
     BlockSection,
     ProfileDocument,
@@ -89,7 +88,7 @@ class Profile:
         self._page = None
         if document.page is not None:
             self._page = (
-                Shape(document.page.event, PAGE_EVENT_PLACES),
+                Shape(document.page.event, EVENT_PLACES),
                 Shape(document.page.body, PAGE_PLACES),
             )
             self.wants_status |= "$status" in document.page.body or "$phase" in document.page.body

@@ -1,5 +1,7 @@
 """Keys that name a run: an agent's current execution, a session's run."""
 
+from typing import Final
+
 from redis.exceptions import RedisError
 
 from broker.engine.log import LogUnavailable
@@ -8,6 +10,8 @@ from broker.redis.deployment import Deployment
 from broker.wire.ids import RunId, is_run_id
 
 __all__ = ["RedisPointers"]
+
+_KEEP_SECONDS: Final = 24 * 3600
 
 
 class RedisPointers:
@@ -29,13 +33,13 @@ class RedisPointers:
         text = "" if found is None else bytes(found).decode("utf-8", "replace")
         return RunId(text) if is_run_id(text) else None
 
-    async def set(self, key: str, run_id: RunId, seconds: int) -> None:
-        """Has the key name this run, for so long.
+    async def set(self, key: str, run_id: RunId) -> None:
+        """Has the key name this run, for a day.
 
         Raises:
             LogUnavailable: Redis does not acknowledge it.
         """
         try:
-            await self._deployment.ask(key, "SET", key, run_id, "EX", seconds)
+            await self._deployment.ask(key, "SET", key, run_id, "EX", _KEEP_SECONDS)
         except (RedisError, OSError, TimeoutError) as error:
             raise LogUnavailable(describe(error)) from error
