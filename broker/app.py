@@ -2,16 +2,21 @@
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
 
+from broker.access import make_access
 from broker.edge.abandoned import AbandonedRuns
 from broker.edge.agui_joins import AguiJoins
+from broker.edge.auth.gate import EdgeRoute, public_route, require_decisions
 from broker.edge.by_method import by_path
 from broker.edge.compression import Compression
 from broker.edge.events import EventsParts, EventsPolicy, log_end
@@ -37,21 +42,25 @@ from broker.redis.statuses import RedisStatuses
 from broker.redis.streams import RedisLog
 from broker.settings import Settings
 
-__all__ = ["Edge", "make_edge"]
+__all__ = ["Edge", "Page", "make_edge"]
+
+Page = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """One edge: the ASGI app, and the parts that a server needs to end it well."""
 
-    app: Starlette
+    app: ASGIApp
     hub: Hub
+    routes: Sequence[EdgeRoute]
+    """All of the app's, with what has been decided about rights for each."""
 
 
 def make_edge(
     settings: Settings,
     redis_url: str,
-    routes: Sequence[BaseRoute] = (),
+    pages: Mapping[str, Page] = MappingProxyType({}),
     background: AbstractAsyncContextManager[object] | None = None,
     exposition: Callable[[CollectorRegistry], Exposition] = Own,
 ) -> Edge:
@@ -60,9 +69,12 @@ def make_edge(
     Args:
         settings: all bounds, names and intervals.
         redis_url: the settings' own, or that of the embedded server.
-        routes: what else is served, such as the demo's page.
+        pages: what else is served, to everyone, such as the demo's page; by path.
         background: what else runs while the edge does, such as the demo's agent.
         exposition: makes what `/metrics` shows from what this edge has counted.
+
+    Raises:
+        SettingsError: a file that the settings name can't be used.
     """
     deployment = make_deployment(
         redis_url,
@@ -102,12 +114,22 @@ def make_edge(
         limits=settings.request_limits,
     )
     statuses = RedisStatuses(deployment, catalogue)
-    streamer = Streamer(hub, Compression(), detach=settings.detach)
+    access = make_access(settings, deployment, catalogue)
+    standing = access.standing
+    if standing is not None:
+        on_left.append(standing.left)
+    streamer = Streamer(
+        hub,
+        Compression(),
+        detach=settings.detach,
+        max_age_seconds=settings.max_age_seconds,
+        on_began=_nothing if standing is None else standing.began,
+    )
     pointers = RedisPointers(deployment)
     agui_joins = AguiJoins(hub)
     parts = EventsParts(hub, streamer, catalogue, pointers, statuses, agui_joins)
     every = [profile.status_seconds for profile in profiles if profile.status_seconds is not None]
-    attendants: list[AbstractAsyncContextManager[object]] = [agui_joins]
+    attendants: list[AbstractAsyncContextManager[object]] = [*access.attendants, agui_joins]
     writing = PublishingStats()
     publishing = None
     if settings.publish:
@@ -118,7 +140,7 @@ def make_edge(
             writing,
             requests_key=settings.requests_key,
             queued_timeout_seconds=settings.queued_timeout_seconds,
-            guard=parts.guard,
+            guard=access.guard,
             leaving=lambda: hub.draining,
         )
     making = None
@@ -142,29 +164,38 @@ def make_edge(
         attendants.append(RunStatusKeeper(hub, statuses, min(every) / 2))
     if background is not None:
         attendants.append(background)
+    routes = [
+        *by_path(
+            [
+                *profile_routes(profiles, parts, policy, making, access.guard),
+                *(publishing.routes() if publishing is not None else ()),
+            ]
+        ),
+        *operations_routes(
+            hub,
+            log.ping,
+            exposition(make_registry(hub, tail, log, writing)),
+            settings.request_limits,
+            settings.publishing_limits if settings.publish else None,
+            access.guard,
+            settings.credential_kinds,
+            metrics_public=settings.metrics_public,
+        ),
+        *(public_route(path, page, "it is there to be looked at") for path, page in pages.items()),
+    ]
     app = Starlette(
-        routes=[
-            *by_path(
-                [
-                    *profile_routes(profiles, parts, policy, making),
-                    *(publishing.routes() if publishing is not None else ()),
-                ]
-            ),
-            *operations_routes(
-                hub,
-                log.ping,
-                exposition(make_registry(hub, tail, log, writing)),
-                settings.request_limits,
-                settings.publishing_limits if settings.publish else None,
-            ),
-            *routes,
-        ],
+        routes=routes,
         exception_handlers=dict(EXCEPTION_HANDLERS),
         lifespan=lambda app: _lifespan(deployment, log, hub, tail, attendants),
     )
     # A redirect would lead to wherever the request's Host header says.
     app.router.redirect_slashes = False
-    return Edge(app, hub)
+    require_decisions(app.routes)
+    return Edge(app, hub, routes)
+
+
+def _nothing(*_: object) -> None:
+    """Nobody is told."""
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ Settings come from ``runcast.toml`` and ``RUNCAST_…``. Those of the address, t
 drain are the server's business, and not looked at; streams go through ASGI.
 """
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from broker.app import make_edge
 from broker.logging import configure_logging
@@ -13,7 +13,7 @@ from broker.settings import SettingsError, load_settings
 __all__ = ["app"]
 
 
-def _make_app() -> Starlette:
+def _make_app() -> ASGIApp:
     settings = load_settings({}, listens=False)
     if settings.redis_url is None:
         # An embedded one would be started by each of the server's processes, which may be many.

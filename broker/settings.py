@@ -1,391 +1,311 @@
 """Every setting: its name, default, unit and reason. One typed model, read from three places.
 
-`runcast.toml`, then `RUNCAST_…` in the environment, then flags; the later wins.
+`runcast.toml`, then `RUNCAST_…` in the environment, then flags; the later wins. What an edge
+does is in `broker.edge_settings`; here is who may have it do so, and how much of it.
 """
 
 import ipaddress
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
-import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
-from broker.edge.publishing.limits import PublishingLimits
-from broker.engine.limits import Limits
-from broker.profiles.loading import load_profiles
-from broker.profiles.profile import Profile
-from broker.redis.addresses import parse_addresses
-from broker.redis.catalogue import Reading
-from broker.redis.streams import KeyTemplate
-from broker.redis.tail import Strategy, TailSettings
-from broker.wire.event import EventFormat, TerminalRule
-from broker.wire.folding import FoldRule
-from broker.wire.request import RequestLimits
+from broker.edge.auth.identity import CredentialKind
+from broker.edge.auth.rights import Rights
+from broker.edge_settings import CONFIG_FILE, PREFIX, Count, EdgeSettings, Seconds, names
 
 __all__ = ["CONFIG_FILE", "Settings", "SettingsError", "load_settings"]
 
-CONFIG_FILE: Final = "runcast.toml"
-_PREFIX: Final = "RUNCAST_"
 _NOT_SETTINGS: Final = ("RUNCAST_TEST_",)
 """Prefixes of variables that belong to the project's tests."""
-
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Bytes = Annotated[int, Field(ge=1024, le=1 << 32)]
+_SECRET_BYTES: Final = 32
+"""Of a secret that signs: as many as its hash has (RFC 7518, 3.2)."""
+_ALGORITHMS: Final = re.compile(r"(HS|RS|PS|ES)(256|384|512)|EdDSA")
+_COOKIE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class SettingsError(ValueError):
     """A setting can't be used. Its text is one line that says which, and what to change."""
 
 
-class Settings(BaseSettings):
-    """The settings of an edge."""
+class Settings(EdgeSettings):
+    """All settings of an edge."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
-        env_ignore_empty=True,
-        extra="forbid",
-        toml_file=CONFIG_FILE,
-        frozen=True,
-    )
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    workers: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="Processes that share the port, each a whole edge; about one per core.",
-    )
-    insecure: bool = Field(
-        False,
-        description="Allow an address other than loopback although no authentication is set up.",
-    )
-
-    redis_url: SecretStr | None = Field(
+    api_keys_file: Path | None = Field(
         None,
-        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL, or "
-        "several of independent primaries, separated by spaces. Without one, an embedded Valkey "
-        "is run.",
-    )
-    redis_timeout_seconds: Seconds = Field(5, description="The longest wait for Redis' answer.")
-    redis_connections: Count = Field(
-        4,
-        description="Connections to each server for reads, shared by all viewers; the tail has "
-        "its own.",
-    )
-    embedded_directory: Path = Field(
-        Path(platformdirs.user_data_dir("runcast")) / "valkey",
-        description="Where the embedded Valkey keeps its data.",
-    )
-    embedded_port: int = Field(
-        0, ge=0, le=65535, description="The embedded Valkey's port; 0 takes a free one."
+        description="API keys, as hashes (see runcast key); read again when it changes.",
     )
 
-    key_template: str = Field(
-        "run:{run_id}",
-        description="A run's key. {run_id} is replaced; write a hash tag as {{tag}}.",
+    jwt_algorithms: str = Field(
+        "",
+        description="The algorithms that tokens are signed with, comma-separated: of HS256, RS256, "
+        "PS256, ES256 and their like, EdDSA. Never HS with others.",
     )
-    type_field: str = Field("type", min_length=1, description="The entry field of the type.")
-    data_field: str = Field("data", min_length=1, description="The entry field of the data.")
-    final_field: str = Field(
-        "final", min_length=1, description="The entry field that ends the run where it is 1."
-    )
-    terminal_types: str = Field(
-        "done,succeeded,failed,cancelled,timed_out",
-        description="Event types that end a run, comma-separated.",
-    )
-    terminal_rule: str | None = Field(
+    jwt_key_file: Path | None = Field(
         None,
-        description="A rule on a top-level JSON key of the data that ends a run, "
-        "such as: state in succeeded,failed",
+        description="What tokens are checked with: a public key (PEM), or for HS the secret.",
+    )
+    jwt_jwks_url: str | None = Field(
+        None, description="Where the identity provider has its public keys (JWKS)."
+    )
+    jwt_jwks_seconds: Seconds = Field(
+        300, description="How long these are used before they are fetched again."
+    )
+    jwt_issuer: str | None = Field(None, description="What a token's iss must be.")
+    jwt_audience: str | None = Field(None, description="What a token's aud must have.")
+    jwt_leeway_seconds: float = Field(
+        10, ge=0, le=600, description="How far the clocks of who signs and who checks may differ."
+    )
+    jwt_subject_claim: str = Field(
+        "sub", min_length=1, description="The claim that says who it is."
+    )
+    jwt_rights: str = Field(
+        "",
+        description="Rights of everyone with a token, such as: watch:@own command:@own. {claim} "
+        "is replaced by that claim.",
+    )
+    jwt_rights_claim: str | None = Field(
+        None,
+        description="The claim that has rights of the token's own: a name, or a JSON pointer such "
+        "as /runcast/rights.",
+    )
+    jwt_roles_claim: str | None = Field(None, description="The claim that has roles; the same.")
+    jwt_roles: str = Field(
+        "",
+        description="What roles may, such as: viewer = watch:*; operator = watch:* admin.",
     )
 
-    profile: str = Field(
-        "native",
-        description="The profiles to serve: names, or paths of one's own .toml files, "
-        "comma-separated; the flag may be given more than once.",
-    )
-    text_types: str = Field(
-        "chunk,token,delta",
-        description="Event types that ?fold=text merges, comma-separated.",
-    )
-    text_member: str = Field(
-        "text", min_length=1, description="The top-level JSON key of their data that has the text."
+    session_cookie: str | None = Field(
+        None, description="The cookie of the application that holds a token, checked like others."
     )
 
-    heartbeat_seconds: Seconds = Field(
-        15, description="Quiet time after which a heartbeat is sent; below every proxy's limit."
+    forward_auth_url: str | None = Field(
+        None,
+        description="Your own endpoint that says who may what; asked about credentials that "
+        "nothing else here checks.",
     )
-    retry_seconds: Seconds = Field(
-        3, description="How long clients wait before they reconnect; each is told ± 50 %."
+    forward_auth_timeout_seconds: Seconds = Field(
+        2, description="The longest wait for its answer; without one, nobody gets in."
     )
-    missing_run: Literal["wait", "reject"] = Field(
-        "wait", description="For a run that has not begun: wait for it, or answer 404."
-    )
-    missing_run_timeout_seconds: Seconds = Field(
-        300, description="How long a viewer waits for a run to begin."
-    )
-    expired_run: Literal["gap", "end"] = Field(
-        "gap",
-        description="For a cursor into a run that is gone: say a gap and wait, or answer 204.",
-    )
-    stall_timeout_seconds: Seconds = Field(
-        30, description="A viewer that takes no byte for so long is dropped."
-    )
-    linger_seconds: Seconds = Field(
-        10, description="How long a run stays watched after its last viewer, for reconnects."
-    )
-    drain_seconds: Seconds = Field(
-        2, description="At shutdown, the time over which viewers are sent elsewhere."
+    forward_auth_cache_seconds: float = Field(
+        5, ge=0, le=300, description="How long its answer holds for new requests."
     )
 
-    window_bytes: Bytes = Field(
-        1 << 20, description="Newest frames of each watched run kept in memory, in bytes."
+    ticket_secret: SecretStr | None = Field(
+        None,
+        description="What tickets are signed with, the same for all edges: at least 32 bytes. "
+        "Several, separated by spaces: the first signs, all are good.",
     )
-    windows_bytes: Bytes = Field(
-        256 << 20,
-        description="The same for all runs together; above it, the run longest without news "
-        "gives up its own.",
+    ticket_seconds: Seconds = Field(
+        300, description="How long a ticket lasts unless asked for less."
     )
-    recent_bytes: Bytes = Field(
-        32 << 20,
-        description="Pages of history kept for 10 s for others who want the same; all runs "
-        "together.",
+    ticket_audience: str = Field(
+        "runcast", min_length=1, description="Whose tickets these are; others' are refused."
     )
-    page_events: Count = Field(
-        100,
-        description="The most events read from Redis at once; with more, a long replay delays "
-        "other runs.",
-    )
-    page_bytes: Bytes = Field(
-        256 << 10, description="Bytes aimed at per read, by the mean size of the run's events."
-    )
-    unsent_bytes: Bytes = Field(
-        256 << 10, description="Unsent bytes from which a viewer is slow and pulls again."
-    )
-    replay_concurrency: Count = Field(
-        8,
-        description="Replay reads on Redis at a time.",
-    )
-    detach: bool = Field(
-        True,
-        description="Take streams' connections over from the HTTP server, for less CPU and "
-        "memory per viewer; off, they go through ASGI.",
-    )
-    max_limit: Count = Field(1000, description="The most that ?limit= and ?from=-N may ask for.")
-    max_wait_seconds: Seconds = Field(25, description="The most that ?wait= may ask for.")
 
-    publish: bool = Field(
-        False,
-        description="Take events, commands and new runs over HTTP, from whoever reaches this edge. "
-        "Wants rights to write on Redis.",
-    )
-    publish_event_bytes: Bytes = Field(
-        1 << 20, description="The most bytes of one event, command or new run, as JSON."
-    )
-    publish_body_bytes: Bytes = Field(
-        64 << 20, description="The most bytes of one body of many events."
-    )
-    publish_body_events: Count = Field(10_000, description="The most events of one body.")
-    publish_idle_seconds: Seconds = Field(
-        30, description="The longest that such a body may bring no complete line."
-    )
-    publish_retry_seconds: Seconds = Field(
-        10, description="How long an append over HTTP is tried again while Redis is away."
-    )
-    publish_events_per_second: Count = Field(
-        10_000, description="Events taken over HTTP in one process, on average."
-    )
-    publish_run_events_per_second: Count = Field(
-        1_000, description="The same of one run; a body that is faster is slowed down."
-    )
-    publish_concurrency: Count = Field(
-        256, description="Bodies that one process reads at a time; each may hold a whole event."
-    )
-    requests_key: str = Field(
-        "runs:requests",
+    revocations_key: str = Field(
+        "runcast:revoked",
         min_length=1,
-        description="The stream of requests for new runs, from which workers read.",
+        description="The stream of what runcast revoke has revoked.",
     )
-    queued_timeout_seconds: Seconds | None = Field(
+    hide_runs: bool = Field(
+        True,
+        description="Answer 404 for a run that exists and is not theirs, as for one that does not.",
+    )
+    metrics_public: bool = Field(
+        False, description="Show /metrics to everyone, although authentication is set up."
+    )
+
+    cors_origins: str = Field(
+        "",
+        description="Origins whose pages may read the answers, comma-separated and exact, such as "
+        "https://app.example.com; * for all, without cookies.",
+    )
+    cors_credentials: bool = Field(
+        False, description="Whether these pages may have the browser send cookies."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of the proxies whose X-Forwarded-For is believed, "
+        "comma-separated.",
+    )
+
+    max_connections: Count | None = Field(
         None,
-        description="A run that no worker takes for so long is lost (no_worker); without it, it "
-        "waits. Ended where end_lost_runs is on.",
+        description="Connections of one process, of all kinds; without it, what the limit of open "
+        "files allows.",
     )
-    abandoned_seconds: float = Field(
-        10,
-        ge=0,
-        le=86_400,
-        description="A run that was begun by the request that watches it is told to cancel when "
-        "its last viewer has been gone for so long; 0 for never.",
+    max_connections_per_address: Count | None = Field(
+        None, description="The same from one address, proxies that are trusted excepted."
     )
-    end_lost_runs: bool = Field(
-        False,
-        description="End watched runs whose worker has kept a lease and let it run out "
-        "(worker_lost). Wants rights to write on Redis.",
+    connections_per_second: Count | None = Field(
+        None, description="New connections that one process takes, on average."
     )
-    lease_look_seconds: Seconds = Field(
-        30, description="How often a watched run without a lease is looked at for one."
+    max_streams: Count | None = Field(None, description="Viewers of one process.")
+    max_streams_per_address: Count | None = Field(
+        None, description="The same from one address (of IPv6, one /64), as proxies say it."
     )
+    max_streams_per_subject: Count | None = Field(None, description="The same of one subject.")
+    max_streams_per_run: Count | None = Field(None, description="The same of one run.")
+    max_age_seconds: Seconds | None = Field(
+        None,
+        description="How long a stream may last; each lasts 80 to 100 % of it, and its client "
+        "comes back.",
+    )
+    max_request_line_bytes: int = Field(
+        8 << 10, ge=256, le=1 << 16, description="The most bytes of a request's target."
+    )
+    max_headers_bytes: int = Field(
+        32 << 10, ge=1024, le=1 << 16, description="The most bytes of a request's headers."
+    )
+    headers_seconds: Seconds = Field(10, description="How long a client may take to send them.")
 
-    tail: Strategy = Field(
-        "auto",
-        description="How new events are noticed: by keyspace notifications (notify), by blocked "
-        "reads (block), or by whichever the server is set up for now (auto).",
-    )
-    tail_enable_notifications: bool = Field(
-        False,
-        description="Turn keyspace notifications on at the server where they are off "
-        "(CONFIG SET notify-keyspace-events).",
-    )
-    tail_block_seconds: Seconds = Field(
-        5, description="How long one XREAD blocks, and how often notifications are probed."
-    )
-    tail_keys_per_connection: Count = Field(
-        32, description="Runs per blocked connection; Redis' cost per event grows with it."
-    )
-    sweep_seconds: Seconds = Field(
-        10, description="How often each watched run is looked at without a sign of change."
-    )
+    @property
+    def credential_kinds(self) -> frozenset[CredentialKind]:
+        """What may prove who asks; empty where everyone may do everything."""
+        kinds = set()
+        if self.api_keys_file is not None:
+            # Many clients can send their key as a bearer token only.
+            kinds |= {CredentialKind.API_KEY, CredentialKind.BEARER}
+        if self.checks_tokens:
+            kinds.add(CredentialKind.BEARER)
+            if self.session_cookie is not None:
+                kinds.add(CredentialKind.SESSION)
+        if self.forward_auth_url is not None:
+            kinds |= {CredentialKind.API_KEY, CredentialKind.BEARER, CredentialKind.SESSION}
+        if kinds and self.ticket_secret is not None:
+            kinds.add(CredentialKind.TICKET)
+        return frozenset(kinds)
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least severe log level that is written."
-    )
-    log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
+    @property
+    def checks_tokens(self) -> bool:
+        """Whether tokens are checked here."""
+        return self.jwt_key_file is not None or self.jwt_jwks_url is not None
 
+    @property
+    def ticket_secrets(self) -> list[bytes]:
+        """The one that signs first, then those that are good as well."""
+        if self.ticket_secret is None:
+            return []
+        return [secret.encode() for secret in self.ticket_secret.get_secret_value().split()]
+
+    @property
+    def role_rights(self) -> dict[str, Rights]:
+        """What each role may."""
+        roles = {}
+        for entry in filter(str.strip, self.jwt_roles.split(";")):
+            role, equals, rights = entry.partition("=")
+            if not equals or not role.strip():
+                raise ValueError("write role = rights; role = rights")
+            roles[role.strip()] = Rights.parse(rights)
+        return roles
+
+    @field_validator("ticket_secret")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags over environment over file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+    def _secrets_are_long(cls, secret: SecretStr | None) -> SecretStr | None:
+        for one in () if secret is None else secret.get_secret_value().split():
+            if len(one.encode()) < _SECRET_BYTES:
+                raise ValueError(
+                    f"needs {_SECRET_BYTES} bytes or more each: openssl rand -base64 48"
+                )
+        return secret
 
-    @field_validator("redis_url")
+    @field_validator("session_cookie")
     @classmethod
-    def _redis_url_has_form(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            parse_addresses(url.get_secret_value())
-        return url
+    def _cookie_has_form(cls, name: str | None) -> str | None:
+        if name is not None and _COOKIE.fullmatch(name) is None:
+            raise ValueError("is not the name of a cookie")
+        return name
 
-    @field_validator("key_template")
+    @field_validator("jwt_algorithms")
     @classmethod
-    def _key_template_has_form(cls, template: str) -> str:
-        KeyTemplate(template)
-        return template
-
-    @field_validator("profile", mode="before")
-    @classmethod
-    def _profiles_as_text(cls, given: object) -> object:
-        # As the file has them, most naturally.
-        return ",".join(map(str, given)) if isinstance(given, list) else given
-
-    @model_validator(mode="after")
-    def _profiles_fit(self) -> "Settings":
-        if not self.profiles:
-            raise ValueError("profile: name at least one, such as native")
-        return self
-
-    @field_validator("terminal_rule")
-    @classmethod
-    def _terminal_rule_has_form(cls, text: str | None) -> str | None:
-        if text is not None:
-            TerminalRule.parse(text)
+    def _algorithms_fit(cls, text: str) -> str:
+        given = names(text)
+        for name in given:
+            if _ALGORITHMS.fullmatch(name) is None:
+                raise ValueError(f"{name!r} is none; use HS256, RS256, PS256, ES256 or EdDSA")
+        if len({name.startswith("HS") for name in given}) > 1:
+            raise ValueError("HS goes with no other: a public key would pass for its secret")
         return text
 
-    @property
-    def keys(self) -> KeyTemplate:
-        """How keys are made."""
-        return KeyTemplate(self.key_template)
+    @field_validator("jwt_roles")
+    @classmethod
+    def _roles_have_form(cls, text: str) -> str:
+        Settings.model_construct(jwt_roles=text).role_rights  # noqa: B018
+        return text
 
-    @property
-    def events(self) -> EventFormat:
-        """How entries are read."""
-        rule = self.terminal_rule
-        return EventFormat(
-            type_field=self.type_field,
-            data_field=self.data_field,
-            final_field=self.final_field,
-            terminal_types=frozenset(_names(self.terminal_types)),
-            terminal_rule=None if rule is None else TerminalRule.parse(rule),
-        )
+    @field_validator("jwt_jwks_url", "forward_auth_url")
+    @classmethod
+    def _urls_have_form(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("must be an http:// or https:// URL")
+        return url
 
-    @property
-    def profiles(self) -> list[Profile]:
-        """What is served.
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_have_form(cls, text: str) -> str:
+        origins = names(text)
+        for origin in origins:
+            parts = urlsplit(origin)
+            bare = f"{parts.scheme}://{parts.netloc}"
+            if origin != "*" and (parts.scheme not in ("http", "https") or origin != bare.lower()):
+                raise ValueError(
+                    f"{origin!r} is not an origin: write https://app.example.com, without a path"
+                )
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* is all of them: leave the others out")
+        return text
 
-        Raises:
-            ProfileError: one of them can't be.
-        """
-        return load_profiles(
-            _names(self.profile),
-            Reading(self.keys, self.events),
-            FoldRule(frozenset(_names(self.text_types)), self.text_member),
-        )
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_have_form(cls, text: str) -> str:
+        for proxy in names(text):
+            ipaddress.ip_network(proxy)
+        return text
 
-    @property
-    def limits(self) -> Limits:
-        """The engine's bounds."""
-        return Limits(
-            window_bytes=self.window_bytes,
-            windows_bytes=self.windows_bytes,
-            recent_bytes=self.recent_bytes,
-            page_events=self.page_events,
-            page_bytes=self.page_bytes,
-            unsent_bytes=self.unsent_bytes,
-            replay_concurrency=self.replay_concurrency,
-            heartbeat_seconds=self.heartbeat_seconds,
-            stall_timeout_seconds=self.stall_timeout_seconds,
-            linger_seconds=self.linger_seconds,
-            missing_run_timeout_seconds=self.missing_run_timeout_seconds,
-            retry_seconds=self.retry_seconds,
-        )
+    @model_validator(mode="after")
+    def _tokens_can_be_checked(self) -> Self:
+        if not self.checks_tokens:
+            if self.session_cookie is not None and self.forward_auth_url is None:
+                raise ValueError("session_cookie: set jwt_jwks_url or jwt_key_file as well")
+            return self
+        if self.jwt_key_file is not None and self.jwt_jwks_url is not None:
+            raise ValueError("jwt_key_file and jwt_jwks_url: set one of them")
+        if not self.jwt_algorithms:
+            raise ValueError("jwt_algorithms: name those that your tokens are signed with")
+        if self.jwt_audience is None:
+            raise ValueError(
+                "jwt_audience: set it; without, tokens that were made for others would be good here"
+            )
+        if self.jwt_jwks_url is not None:
+            if self.jwt_issuer is None:
+                raise ValueError("jwt_issuer: set it to the iss of your identity provider's tokens")
+            if self.jwt_algorithms.startswith("HS"):
+                raise ValueError("jwt_algorithms: HS has no public keys; set jwt_key_file")
+        return self
 
-    @property
-    def request_limits(self) -> RequestLimits:
-        """Bounds on what viewers may ask for."""
-        return RequestLimits(page_events=self.max_limit, wait_seconds=self.max_wait_seconds)
+    @model_validator(mode="after")
+    def _cookies_go_to_the_named_only(self) -> Self:
+        if self.cors_credentials and self.cors_origins in ("", "*"):
+            raise ValueError("cors_credentials: name the origins in cors_origins")
+        return self
 
-    @property
-    def publishing_limits(self) -> PublishingLimits:
-        """Bounds on what is taken over HTTP."""
-        return PublishingLimits(
-            event_bytes=self.publish_event_bytes,
-            body_bytes=self.publish_body_bytes,
-            body_events=self.publish_body_events,
-            idle_seconds=self.publish_idle_seconds,
-            events_per_second=self.publish_events_per_second,
-            run_events_per_second=self.publish_run_events_per_second,
-            retry_seconds=self.publish_retry_seconds,
-            requests=self.publish_concurrency,
-        )
-
-    @property
-    def tail_settings(self) -> TailSettings:
-        """The tail's bounds."""
-        return TailSettings(
-            strategy=self.tail,
-            enable_notifications=self.tail_enable_notifications,
-            block_seconds=self.tail_block_seconds,
-            keys_per_connection=self.tail_keys_per_connection,
-            sweep_seconds=self.sweep_seconds,
-        )
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    @model_validator(mode="after")
+    def _routes_can_be_used(self) -> Self:
+        kinds = self.credential_kinds
+        for profile in self.profiles if kinds else ():
+            for route in profile.routes:
+                if route.credentials and kinds.isdisjoint(map(CredentialKind, route.credentials)):
+                    raise ValueError(
+                        f"profile {profile.name}: {route.path} takes "
+                        f"{' or '.join(route.credentials)} only, and none of these is set up"
+                    )
+        return self
 
 
 def load_settings(flags: dict[str, Any], *, listens: bool = True) -> Settings:
@@ -401,9 +321,9 @@ def load_settings(flags: dict[str, Any], *, listens: bool = True) -> Settings:
     for name in os.environ:
         # A misspelt one would be ignored in silence, and the edge run on something else.
         if (
-            name.startswith(_PREFIX)
+            name.startswith(PREFIX)
             and not name.startswith(_NOT_SETTINGS)
-            and name.removeprefix(_PREFIX).lower() not in Settings.model_fields
+            and name.removeprefix(PREFIX).lower() not in Settings.model_fields
         ):
             raise SettingsError(f"{name}: there is no such setting; see runcast serve --help")
     try:
@@ -413,10 +333,12 @@ def load_settings(flags: dict[str, Any], *, listens: bool = True) -> Settings:
     except (ValueError, OSError) as error:
         # A file that is not TOML, or can't be read.
         raise SettingsError(f"{CONFIG_FILE}: {error}") from None
-    if listens and not settings.insecure and not _is_loopback(settings.host):
+    open_to_all = not settings.credential_kinds
+    if listens and open_to_all and not settings.insecure and not _is_loopback(settings.host):
         raise SettingsError(
             f"host {settings.host} can be reached by others and no authentication is set up: "
-            "use 127.0.0.1 behind a proxy that authenticates, or add --insecure"
+            "see docs/authentication.md, use 127.0.0.1 behind a proxy that authenticates, or add "
+            "--insecure"
         )
     return settings
 

@@ -15,6 +15,7 @@ from typing import Final, Literal, get_args, get_origin
 from prometheus_client.metrics_core import Metric
 from pydantic.fields import FieldInfo
 
+from broker.edge.auth.identity import CredentialKind
 from broker.edge.openapi import make_document
 from broker.edge.publishing.limits import PublishingLimits
 from broker.edge.publishing.stats import PublishingStats
@@ -76,9 +77,14 @@ def metrics_page() -> str:
 
 
 def openapi_document() -> str:
-    """`docs/openapi.json`: what an edge with default limits that takes events serves at
-    `/openapi.json`."""
-    return json.dumps(make_document(RequestLimits(), PublishingLimits()), indent=2) + "\n"
+    """`docs/openapi.json`: what an edge with default limits that takes events, and all kinds of
+    credentials, serves at `/openapi.json`."""
+    return (
+        json.dumps(
+            make_document(RequestLimits(), PublishingLimits(), list(CredentialKind)), indent=2
+        )
+        + "\n"
+    )
 
 
 def _default(name: str, field: FieldInfo) -> str:

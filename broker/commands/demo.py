@@ -9,7 +9,7 @@ import click
 
 from broker.commands.serve import redis_for, run_edge
 from broker.demo.agent import Agent
-from broker.demo.page import demo_routes
+from broker.demo.page import demo_pages
 from broker.redis.addresses import shown_url
 from broker.redis.catalogue import Catalogue, Reading
 from broker.redis.deployment import Deployment
@@ -46,7 +46,7 @@ def run_demo(settings: Settings) -> None:
         run_edge(
             settings,
             url,
-            routes=demo_routes(
+            pages=demo_pages(
                 redis_url=shown_url(url),
                 embedded=settings.redis_url is None,
                 keys=settings.keys,

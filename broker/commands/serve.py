@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
-from starlette.routing import BaseRoute
 
-from broker.app import make_edge
+from broker.app import Page, make_edge
 from broker.commands.failure import CommandFailed
 from broker.redis.addresses import shown_url
 from broker.redis.embedded import run_embedded
@@ -48,13 +48,13 @@ def run_edge(
     settings: Settings,
     url: str,
     *,
-    routes: Sequence[BaseRoute] = (),
+    pages: Mapping[str, Page] = MappingProxyType({}),
     background: contextlib.AbstractAsyncContextManager[object] | None = None,
     on_listening: Callable[[str], None],
 ) -> None:
     """Serves an edge until a signal comes."""
     with contextlib.closing(bind(settings.host, settings.port)) as listener:
-        edge = make_edge(settings, url, routes, background)
+        edge = make_edge(settings, url, pages, background)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(
                 serve(

@@ -3,13 +3,13 @@
 import base64
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Final
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from broker import __version__
 from broker.demo.agent import INDEX_RUN
@@ -17,7 +17,7 @@ from broker.redis.streams import KeyTemplate
 from broker.wire.event import EventFormat
 from broker.wire.ids import RunId
 
-__all__ = ["demo_routes"]
+__all__ = ["demo_pages"]
 
 _COMMON_HEADERS: Final = {
     "cache-control": "no-store",
@@ -25,9 +25,12 @@ _COMMON_HEADERS: Final = {
 }
 
 
-def demo_routes(
+Page = Callable[[Request], Awaitable[Response]]
+
+
+def demo_pages(
     *, redis_url: str, embedded: bool, keys: KeyTemplate, events: EventFormat
-) -> list[Route]:
+) -> dict[str, Page]:
     """The page at `/`, and its facts at `/demo.json`.
 
     Args:
@@ -62,7 +65,7 @@ def demo_routes(
     async def show_facts(request: Request) -> Response:
         return Response(facts, headers=_COMMON_HEADERS, media_type="application/json")
 
-    return [Route("/", show_page), Route("/demo.json", show_facts)]
+    return {"/": show_page, "/demo.json": show_facts}
 
 
 def content_security_policy(page: str) -> str:

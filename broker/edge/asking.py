@@ -4,6 +4,7 @@ A session has one current run, which a key names. Who asks in a session begins a
 names that one from then on; who resumes gets the rest of the session's current one.
 """
 
+from dataclasses import replace
 from typing import Final
 from uuid import uuid4
 
@@ -12,17 +13,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broker.edge.abandoned import AbandonedRuns, Commands
+from broker.edge.auth.permit import Permit
+from broker.edge.auth.rights import Action
 from broker.edge.events import EventsParts
-from broker.edge.guard import Action
 from broker.edge.problems import problem_response
 from broker.edge.publishing.body import ClientGone, RequestBody
 from broker.edge.publishing.create import RunCreator
 from broker.edge.publishing.documents import NewRun
-from broker.edge.publishing.intake import JSON, Intake, media_type
+from broker.edge.publishing.intake import JSON, Intake, media_type, run_permitted
 from broker.edge.streaming import Answer
 from broker.engine.delivery import View
 from broker.engine.log import LogUnavailable, NotAStream
-from broker.profiles.document import RouteSection
 from broker.profiles.profile import Profile
 from broker.wire.ids import RunId, is_run_id
 from broker.wire.problem import BadRunId, Problem, SessionUnknown, Unavailable, WrongKeyType
@@ -35,7 +36,7 @@ _RETURN_SECONDS: Final = 2
 
 
 class AskEndpoint:
-    """A raw ASGI endpoint."""
+    """Takes requests, and answers each with a stream."""
 
     def __init__(
         self,
@@ -45,7 +46,6 @@ class AskEndpoint:
         abandoned: AbandonedRuns,
         commands: Commands,
         profile: Profile,
-        route: RouteSection,
     ) -> None:
         """
         Args:
@@ -55,7 +55,6 @@ class AskEndpoint:
             abandoned: is told of who watches.
             commands: what workers are told with.
             profile: whose route it is.
-            route: which.
         """
         self._parts = parts
         self._intake = intake
@@ -63,9 +62,12 @@ class AskEndpoint:
         self._abandoned = abandoned
         self._commands = commands
         self._profile = profile
-        self._route = route
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        """Says that there is no permit, with the error's code as these clients have it."""
+        await self._intake.refuse(with_error(problem), scope, receive, send)
+
+    async def __call__(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; everything that can be refused is refused before the first byte."""
         body = RequestBody(scope, receive, lambda: self._parts.hub.draining)
         run_id: RunId | None = None
@@ -76,8 +78,9 @@ class AskEndpoint:
                 raise BadRunId(agent)
             request = await self._request(scope, body)
             session = request.session_id or uuid4().hex
-            run_id = await self._run(scope, agent, session, request)
-            answer = await self._answer(run_id, session, request)
+            permit = await self._run(permit, scope, agent, session, request)
+            run_id = run_permitted(permit)
+            answer = await self._answer(permit, run_id, session, request)
             await self._parts.streamer.serve(answer, scope, receive, send)
             return
         except ClientGone:
@@ -94,25 +97,28 @@ class AskEndpoint:
     async def _request(self, scope: Scope, body: RequestBody) -> StreamRequest:
         if self._parts.hub.draining:
             raise Unavailable("This process is leaving.", _RETURN_SECONDS)
-        credentials = self._route.credentials
-        await self._parts.guard.check(scope, Action.CREATE, None, credentials)
         media_type(Headers(scope=scope), JSON)
         return StreamRequest.parse(await self._intake.whole(body))
 
-    async def _run(self, scope: Scope, agent: str, session: str, request: StreamRequest) -> RunId:
+    async def _run(
+        self, permit: Permit, scope: Scope, agent: str, session: str, request: StreamRequest
+    ) -> Permit:
+        """The permit to watch the session's run: the one that there is, or a new one."""
         key = f"session:{session}:run"
         if request.resume_from is not None:
             found = await self._parts.pointers.get(key)
             if found is None:
                 raise SessionUnknown(session)
-            await self._parts.guard.check(scope, Action.WATCH, found, self._route.credentials)
-            return found
+            return await permit.also(Action.WATCH, found)
         new = NewRun(None, agent, request.input(session))
-        run_id = await self._creator.create(new, Headers(scope=scope))
+        run_id = await self._creator.create(new, Headers(scope=scope), permit)
         await self._parts.pointers.set(key, run_id)
-        return run_id
+        # Whoever may ask may have the answer.
+        return replace(permit, run_id=run_id)
 
-    async def _answer(self, run_id: RunId, session: str, request: StreamRequest) -> Answer:
+    async def _answer(
+        self, permit: Permit, run_id: RunId, session: str, request: StreamRequest
+    ) -> Answer:
         address = self._parts.catalogue.address(self._profile.name, run_id)
         opening = await self._parts.hub.open(address, Beginning())
         dialect = request.dialect(session)
@@ -122,7 +128,9 @@ class AskEndpoint:
             delay_seconds=request.delay_seconds,
         )
         first = dialect.greeting(self._parts.hub.retry_milliseconds, None)
+        permit.check()
         return Answer(
+            permit,
             opening,
             view,
             first,

@@ -6,24 +6,29 @@ and name only their own methods as the ones that are (RFC 9110, 15.5.6).
 
 from collections.abc import Mapping, Sequence
 
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from broker.edge.auth.gate import Decision, EdgeRoute
 
 __all__ = ["by_path"]
 
 
-def by_path(routes: Sequence[Route]) -> list[Route]:
+def by_path(routes: Sequence[EdgeRoute]) -> list[EdgeRoute]:
     """The routes, those with the same path put into one.
 
     Where two serve the same method of a path, the earlier one has it.
     """
     endpoints: dict[str, dict[str, ASGIApp]] = {}
+    decisions: dict[str, dict[str, Decision]] = {}
     for route in routes:
         served = endpoints.setdefault(route.path, {})
         for method in route.methods or ():
             served.setdefault(method, route.app)
+        decided = decisions.setdefault(route.path, {})
+        for method, decision in route.decisions.items():
+            decided.setdefault(method, decision)
     return [
-        Route(path, _ByMethod(served), methods=sorted(served)) for path, served in endpoints.items()
+        EdgeRoute(path, _ByMethod(served), decisions[path]) for path, served in endpoints.items()
     ]
 
 

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broker.edge.agui_joins import AguiJoins
-from broker.edge.guard import EVERYONE, Action, Guard
+from broker.edge.auth.gate import run_of_path
+from broker.edge.auth.permit import Permit
 from broker.edge.problems import problem_response
 from broker.edge.streaming import STREAM_HEADERS, Answer, Streamer
 from broker.engine.delivery import View
@@ -89,15 +90,10 @@ class EventsParts:
     pointers: RedisPointers
     statuses: Statuses
     agui_joins: AguiJoins
-    guard: Guard = EVERYONE
-
-
-class NobodyThere(Exception):
-    """A pointer names no run now."""
 
 
 class EventsEndpoint:
-    """A raw ASGI endpoint: no layer stands between the stream and the server's `send`."""
+    """No layer stands between the stream and the server's `send`."""
 
     def __init__(
         self,
@@ -119,18 +115,23 @@ class EventsEndpoint:
         self._profile = profile
         self._route = route
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; everything that can be refused is refused before the first byte."""
-        wants_json = False
-        run_id = RunId("")
         try:
             request = self._parse(scope)
-            wants_json = request.as_json
-            run_id = await self._run_id(scope)
-            await self._parts.guard.check(scope, Action.WATCH, run_id, self._route.credentials)
+        except Problem as problem:
+            await problem_response(problem)(scope, receive, send)
+            return
+        wants_json = request.as_json
+        run_id = permit.run_id
+        if run_id is None:
+            response = self._come_back("There is no current run.", wants_json=wants_json)
+            await response(scope, receive, send)
+            return
+        try:
             opening = await self._open(run_id, request)
             if wants_json:
-                response = await self._json(opening, request)
+                response = await self._json(permit, opening, request)
             elif (
                 opening.over
                 or self._expired(opening, request)
@@ -141,16 +142,28 @@ class EventsEndpoint:
             elif scope["method"] == "HEAD":
                 response = Response(headers=STREAM_HEADERS)
             else:
-                await self._stream(opening, request, scope, receive, send)
+                await self._stream(permit, opening, request, scope, receive, send)
                 return
         except NotAStream:
             response = problem_response(WrongKeyType(run_id))
         except LogUnavailable:
             response = self._come_back("Redis can't be reached.", wants_json=wants_json)
-        except NobodyThere:
-            response = self._come_back("There is no current run.", wants_json=wants_json)
+        except Unavailable as problem:
+            response = self._come_back(problem.detail, wants_json=wants_json)
         except Problem as problem:
             response = problem_response(problem)
+        await response(scope, receive, send)
+
+    async def refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        """Says that there is no permit; or to come back, where nobody knows."""
+        response = problem_response(problem)
+        if isinstance(problem, Unavailable):
+            try:
+                wants_json = self._parse(scope).as_json
+            except Problem as misread:
+                response = problem_response(misread)
+            else:
+                response = self._come_back(problem.detail, wants_json=wants_json)
         await response(scope, receive, send)
 
     def _parse(self, scope: Scope) -> EventsRequest:
@@ -170,14 +183,20 @@ class EventsEndpoint:
             case _:
                 return replace(request, as_json=False)
 
-    async def _run_id(self, scope: Scope) -> RunId:
+    async def run_of(self, scope: Scope) -> RunId | None:
+        """The run that a request is about; `None` if it asks for what somebody is at now, and
+        that is nothing.
+
+        Raises:
+            BadRunId: the path names none.
+            LogUnavailable: Redis can't be read now.
+        """
         if self._route.pointer is None:
-            return _run_id(scope["path_params"]["run_id"])
-        name = _run_id(scope["path_params"]["name"])
-        found = await self._parts.pointers.get(self._route.pointer.replace("{name}", name))
-        if found is None:
-            raise NobodyThere
-        return found
+            return await run_of_path(scope)
+        name: str = scope["path_params"]["name"]
+        if not is_run_id(name):
+            raise BadRunId(name)
+        return await self._parts.pointers.get(self._route.pointer.replace("{name}", name))
 
     async def _open(self, run_id: RunId, request: EventsRequest) -> Opening:
         if self._hub.draining:
@@ -185,7 +204,7 @@ class EventsEndpoint:
         address = self._parts.catalogue.address(self._profile.name, run_id)
         opening = await self._hub.open(address, request.start)
         if self._policy.reject_missing and opening.missing:
-            raise RunNotFound(run_id)
+            raise RunNotFound
         return opening
 
     def _expired(self, opening: Opening, request: EventsRequest) -> bool:
@@ -209,7 +228,13 @@ class EventsEndpoint:
     # ---- the stream
 
     async def _stream(
-        self, opening: Opening, request: EventsRequest, scope: Scope, receive: Receive, send: Send
+        self,
+        permit: Permit,
+        opening: Opening,
+        request: EventsRequest,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answers with the stream.
 
@@ -225,7 +250,9 @@ class EventsEndpoint:
             if page.gap is not None:
                 headers["runcast-gap"] = page.gap.header()
         view, first = await self._view(opening, request)
-        answer = Answer(opening, view, first, headers, compress=self._profile.compress)
+        # It took a while to get here.
+        permit.check()
+        answer = Answer(permit, opening, view, first, headers, compress=self._profile.compress)
         await self._parts.streamer.serve(answer, scope, receive, send)
 
     async def _view(self, opening: Opening, request: EventsRequest) -> tuple[View, bytes]:
@@ -271,13 +298,14 @@ class EventsEndpoint:
 
     # ---- the page
 
-    async def _json(self, opening: Opening, request: EventsRequest) -> Response:
+    async def _json(self, permit: Permit, opening: Opening, request: EventsRequest) -> Response:
         if opening.over:
             return await self._page_response(opening, (), final=True)
         deadline = asyncio.get_running_loop().time() + request.wait_seconds
         while True:
             seen = opening.feed.end
             page = await self._hub.page(opening, request.limit)
+            permit.check()
             events: Sequence[Event] = tuple(
                 event
                 for event in page.events
@@ -314,12 +342,6 @@ class EventsEndpoint:
         )
         body = self._profile.page(contents)
         return Response(body, headers=JSON_HEADERS, media_type="application/json")
-
-
-def _run_id(text: str) -> RunId:
-    if not is_run_id(text):
-        raise BadRunId(text)
-    return RunId(text)
 
 
 def log_end(subscriber: Subscriber, seconds: float) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from starlette.routing import Route
 
 from broker.edge.abandoned import AbandonedRuns
 from broker.edge.asking import AskEndpoint
+from broker.edge.auth.gate import Asks, EdgeRoute, Endpoint, guarded, no_run
+from broker.edge.auth.guard import Guard
+from broker.edge.auth.identity import CredentialKind
+from broker.edge.auth.rights import Action
 from broker.edge.events import EventsEndpoint, EventsParts, EventsPolicy
 from broker.edge.profile_create import ProfileCreateEndpoint
 from broker.edge.publishing.routes import Publishing
@@ -32,7 +35,8 @@ def profile_routes(
     parts: EventsParts,
     policy: EventsPolicy,
     making: Making | None,
-) -> list[Route]:
+    guard: Guard,
+) -> list[EdgeRoute]:
     """All of them, in the profiles' order.
 
     Args:
@@ -40,15 +44,21 @@ def profile_routes(
         parts: what streams are made of.
         policy: what operators may choose.
         making: what runs are made with; `None`: they are not made here.
+        guard: who may do what.
     """
     routes = []
     for profile in profiles:
         for route in profile.routes:
             if route.serves not in ("create", "ask"):
                 endpoint = EventsEndpoint(parts, policy, profile, route)
-                routes.append(Route(route.path, endpoint, methods=list(route.methods)))
+                decision = _decision(Action.WATCH, profile, route)
+                routes.append(
+                    guarded(guard, route.path, route.methods, endpoint, decision, endpoint.run_of)
+                )
             elif making is not None:
-                routes.append(_making(profile, route, parts, making))
+                maker = _maker(profile, route, parts, making)
+                decision = _decision(Action.COMMAND, profile, route)
+                routes.append(guarded(guard, route.path, ["POST"], maker, decision, no_run))
             else:
                 logger.warning(
                     "runs are not made here: set publish", profile=profile.name, path=route.path
@@ -56,23 +66,22 @@ def profile_routes(
     return routes
 
 
-def _making(profile: Profile, route: RouteSection, parts: EventsParts, making: Making) -> Route:
+def _decision(action: Action, profile: Profile, route: RouteSection) -> Asks:
+    return Asks(action, tuple(map(CredentialKind, route.credentials)), profile.name)
+
+
+def _maker(profile: Profile, route: RouteSection, parts: EventsParts, making: Making) -> Endpoint:
     publishing = making.publishing
     dense = profile.cursors.dense
     creator = publishing.creator(profile.name, profile.reading, dense=dense)
     if route.serves == "ask":
-        endpoint: AskEndpoint | ProfileCreateEndpoint = AskEndpoint(
+        return AskEndpoint(
             parts,
             publishing.intake,
             creator,
             making.abandoned,
             publishing.commands(profile.reading),
             profile,
-            route,
         )
-    else:
-        places = [one.path for one in profile.routes if "{run_id}" in one.path]
-        endpoint = ProfileCreateEndpoint(
-            creator, publishing.intake, parts.guard, route, places[0] if places else None
-        )
-    return Route(route.path, endpoint, methods=["POST"])
+    places = [one.path for one in profile.routes if "{run_id}" in one.path]
+    return ProfileCreateEndpoint(creator, publishing.intake, places[0] if places else None)

@@ -5,14 +5,17 @@ gap reasons), so that it is true of the edge that answers it. It is meant for ma
 of clients, and the tests' fuzzer. People are better served by `docs/wire.md`.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from broker import __version__
+from broker.edge.auth.gate import EdgeRoute, public_route
+from broker.edge.auth.identity import CredentialKind
+from broker.edge.auth.presented import API_KEY, TICKET
 from broker.edge.events import JSON_HEADERS
 from broker.edge.openapi_parts import (
     JSON,
@@ -36,7 +39,9 @@ from broker.wire.problem import (
     BadHttp,
     BadParameter,
     BadRunId,
+    Forbidden,
     InternalProblem,
+    NotAuthenticated,
     RunNotFound,
     Unavailable,
     WrongKeyType,
@@ -49,22 +54,37 @@ _STREAM: Final = "text/event-stream"
 _SAMPLE_ID: Final = "1718900000000-0"
 
 
-def openapi_route(limits: RequestLimits, publishing: PublishingLimits | None) -> Route:
+def openapi_route(
+    limits: RequestLimits,
+    publishing: PublishingLimits | None,
+    kinds: Collection[CredentialKind] = (),
+    *,
+    metrics_public: bool = False,
+) -> EdgeRoute:
     """The route that serves the document; see `make_document`."""
-    body = orjson.dumps(make_document(limits, publishing))
+    document = make_document(limits, publishing, kinds, metrics_public=metrics_public)
+    body = orjson.dumps(document)
 
     async def show_document(request: Request) -> Response:
         return Response(body, headers=NO_STORE, media_type=JSON)
 
-    return Route("/openapi.json", show_document)
+    return public_route("/openapi.json", show_document, "it tells of no run")
 
 
-def make_document(limits: RequestLimits, publishing: PublishingLimits | None) -> Document:
+def make_document(
+    limits: RequestLimits,
+    publishing: PublishingLimits | None,
+    kinds: Collection[CredentialKind] = (),
+    *,
+    metrics_public: bool = False,
+) -> Document:
     """The document.
 
     Args:
         limits: what may be asked of this edge.
         publishing: what may be sent to it; `None` where nothing is taken.
+        kinds: what proves who asks; empty where everyone may do everything.
+        metrics_public: whether everyone may read the metrics all the same.
     """
     paths: dict[str, Document] = {
         "/v1/runs/{run_id}/events": {"get": _events_operation(limits)},
@@ -78,6 +98,15 @@ def make_document(limits: RequestLimits, publishing: PublishingLimits | None) ->
         for path, operations in publishing_paths(publishing).items():
             paths.setdefault(path, {}).update(operations)
         schemas |= publishing_schemas()
+    components: Document = {"schemas": schemas}
+    if kinds:
+        public = _PUBLIC | ({"/metrics"} if metrics_public else set())
+        for path in paths.keys() - public:
+            for operation in paths[path].values():
+                _secure(operation, path, kinds)
+        components["securitySchemes"] = {
+            kind.value: _SCHEMES[kind] for kind in CredentialKind if kind in kinds
+        }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -88,8 +117,31 @@ def make_document(limits: RequestLimits, publishing: PublishingLimits | None) ->
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": components,
     }
+
+
+_PUBLIC: Final = {"/healthz", "/readyz", "/openapi.json"}
+_SCHEMES: Final[dict[CredentialKind, Document]] = {
+    CredentialKind.TICKET: {"type": "apiKey", "in": "query", "name": TICKET},
+    CredentialKind.API_KEY: {"type": "apiKey", "in": "header", "name": API_KEY},
+    CredentialKind.BEARER: {"type": "http", "scheme": "bearer"},
+    # The name is the application's; the whole header counts where it is not set.
+    CredentialKind.SESSION: {"type": "apiKey", "in": "header", "name": "Cookie"},
+}
+
+
+def _secure(operation: Document, path: str, kinds: Collection[CredentialKind]) -> None:
+    """Adds what proves who asks, and what is answered to who can't."""
+    operation.setdefault("security", [{kind.value: []} for kind in CredentialKind if kind in kinds])
+    refusals: Document = {
+        "401": problem_response(NotAuthenticated),
+        "403": problem_response(Forbidden),
+        "503": problem_response(Unavailable),
+    }
+    if "{run_id}" in path:
+        refusals["404"] = problem_response(RunNotFound)
+    operation["responses"] = dict(sorted((refusals | operation["responses"]).items()))
 
 
 # ---- a run's events

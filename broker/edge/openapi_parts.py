@@ -8,6 +8,7 @@ from broker.wire.ids import RUN_ID_PATTERN
 from broker.wire.problem import (
     CONTENT_TYPE,
     BadHttp,
+    NotAuthenticated,
     Problem,
     TooManyRequests,
     Unavailable,
@@ -48,6 +49,8 @@ def problem_response(*kinds: type[Problem], **members: Document) -> Document:
     """
     [status] = {kind.status for kind in kinds}
     headers = headers_of(NO_STORE) if BadHttp not in kinds else {}
+    if NotAuthenticated in kinds:
+        headers["WWW-Authenticate"] = header({"type": "string"})
     if Unavailable in kinds or TooManyRequests in kinds:
         headers["Retry-After"] = header({"type": "integer", "minimum": 1})
     return {

@@ -2,7 +2,7 @@
 and generators of clients."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final, Protocol
 
 import orjson
@@ -12,8 +12,18 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from broker.edge.auth.gate import (
+    Asks,
+    EdgeRoute,
+    Plain,
+    guarded,
+    no_run,
+    public_route,
+)
+from broker.edge.auth.guard import Guard
+from broker.edge.auth.identity import CredentialKind
+from broker.edge.auth.rights import Action
 from broker.edge.openapi import openapi_route
 from broker.edge.publishing.limits import PublishingLimits
 from broker.engine.hub import Hub
@@ -49,7 +59,11 @@ def operations_routes(
     exposition: Exposition,
     limits: RequestLimits,
     publishing: PublishingLimits | None,
-) -> list[Route]:
+    guard: Guard,
+    kinds: Collection[CredentialKind],
+    *,
+    metrics_public: bool,
+) -> list[EdgeRoute]:
     """The routes.
 
     Args:
@@ -58,6 +72,9 @@ def operations_routes(
         exposition: the metrics to show.
         limits: what the OpenAPI document says may be asked for.
         publishing: what it says may be sent; `None` where nothing is taken.
+        guard: who may do what.
+        kinds: what it says may prove who asks.
+        metrics_public: whether everyone may read the metrics.
     """
 
     async def healthz(request: Request) -> Response:
@@ -81,10 +98,12 @@ def operations_routes(
         return Response(encode(collected), headers={"content-type": content_type})
 
     return [
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/metrics", metrics),
-        openapi_route(limits, publishing),
+        public_route("/healthz", healthz, "orchestrators ask without credentials"),
+        public_route("/readyz", readyz, "load balancers ask without credentials"),
+        public_route("/metrics", metrics, "metrics_public is set")
+        if metrics_public
+        else guarded(guard, "/metrics", ["GET"], Plain(metrics), Asks(Action.METRICS), no_run),
+        openapi_route(limits, publishing, kinds, metrics_public=metrics_public),
     ]
 
 

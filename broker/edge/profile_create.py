@@ -5,51 +5,38 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broker.edge.guard import Action, Guard
+from broker.edge.auth.permit import Permit
 from broker.edge.publishing.body import RequestBody
 from broker.edge.publishing.create import RunCreator
 from broker.edge.publishing.documents import NewRun
-from broker.edge.publishing.intake import JSON, Intake, json_response, media_type
-from broker.profiles.document import RouteSection
+from broker.edge.publishing.intake import JSON, Intake, IntakeEndpoint, json_response, media_type
 from broker.wire.problem import BadBody
 
 __all__ = ["ProfileCreateEndpoint"]
 
 
-class ProfileCreateEndpoint:
-    """A raw ASGI endpoint."""
+class ProfileCreateEndpoint(IntakeEndpoint):
+    """Takes requests for runs."""
 
-    def __init__(
-        self,
-        creator: RunCreator,
-        intake: Intake,
-        guard: Guard,
-        route: RouteSection,
-        events_path: str | None,
-    ) -> None:
+    def __init__(self, creator: RunCreator, intake: Intake, events_path: str | None) -> None:
         """
         Args:
             creator: asks for the run.
             intake: takes the body.
-            guard: who may.
-            route: which it is.
             events_path: where the profile serves a run's events, with `{run_id}` in it.
         """
+        super().__init__(intake)
         self._creator = creator
-        self._intake = intake
-        self._guard = guard
-        self._route = route
         self._events_path = events_path
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
 
         async def create(headers: Headers, body: RequestBody) -> Response:
-            await self._guard.check(scope, Action.CREATE, None, self._route.credentials)
             media_type(headers, JSON)
             text = await self._intake.whole(body)
             _check(text)
-            run_id = await self._creator.create(NewRun(None, "", text.decode()), headers)
+            run_id = await self._creator.create(NewRun(None, "", text.decode()), headers, permit)
             document = {"id": run_id, "run_id": run_id, "state": "queued", "status": "queued"}
             if self._events_path is None:
                 return json_response(document, 201)

@@ -17,6 +17,13 @@ class Ending(StrEnum):
     """The run has not begun within the timeout for it."""
     NOT_A_STREAM = "not_a_stream"
     """The run's key became something else. A reconnect is told so."""
+    RIGHT_ENDED = "right_ended"
+    """The right to see the run has ended. A reconnect is told so."""
+    RIGHT_UNKNOWN = "right_unknown"
+    """It must be proved anew: whether the right still holds could not be found out, or another run
+    is in the place of the one that it was for."""
+    AGE = "age"
+    """The connection has lasted as long as one may."""
     DRAIN = "drain"
     """This process is leaving."""
     ERROR = "error"
@@ -32,5 +39,19 @@ class Ending(StrEnum):
         """Whether the connection is dropped rather than ended after what is still unsent."""
         return self in (Ending.CLIENT_GONE, Ending.STALLED)
 
+    @property
+    def forfeits(self) -> bool:
+        """Whether the viewer may not have what is still unsent."""
+        return self in (Ending.RIGHT_ENDED, Ending.RIGHT_UNKNOWN)
 
-_COME_BACK = frozenset({Ending.STALLED, Ending.RUN_MISSING, Ending.DRAIN, Ending.ERROR})
+
+_COME_BACK = frozenset(
+    {
+        Ending.STALLED,
+        Ending.RUN_MISSING,
+        Ending.RIGHT_UNKNOWN,
+        Ending.AGE,
+        Ending.DRAIN,
+        Ending.ERROR,
+    }
+)

@@ -184,7 +184,7 @@ class Feed:
         for subscriber in list(self.subscribers):
             # Who is beyond the end comes from an edge that has noticed before: their own page
             # tells where they are.
-            if subscriber.position <= end:
+            if subscriber.position <= end or subscriber.of_one_run:
                 subscriber.restart(gap, headless=headless)
 
     def _skip(self, gap: Gap, position: StreamId) -> None:

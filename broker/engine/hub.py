@@ -24,6 +24,7 @@ from broker.engine.recent import RecentPages
 from broker.engine.replay import Replay
 from broker.engine.stats import Stats
 from broker.engine.subscriber import Subscriber, Surroundings
+from broker.engine.term import UNLIMITED, Term
 from broker.engine.wheel import TimerWheel
 from broker.engine.window import WindowBudget
 from broker.wire.ids import START, RunId, StreamId
@@ -292,7 +293,9 @@ class Hub:
             self._look_at_use(feed)
         return not self.draining
 
-    def subscriber(self, opening: Opening, sink: Sink, view: View) -> Subscriber:
+    def subscriber(
+        self, opening: Opening, sink: Sink, view: View, term: Term = UNLIMITED
+    ) -> Subscriber:
         """A viewer, to be admitted in the same step."""
         feed = self._present(opening.feed)
         feed.says_status |= view.status_seconds is not None
@@ -303,11 +306,12 @@ class Hub:
             self._surroundings,
             position=opening.position,
             lenient=opening.lenient,
+            term=term,
         )
 
     def admit(self, subscriber: Subscriber, greeting: bytes) -> None:
         """Connects a viewer, until `Subscriber.closed` is called."""
-        self._subscribers.put(subscriber, self._clock() + self._limits.look_seconds)
+        self._subscribers.put(subscriber, subscriber.look_at)
         self._empty.clear()
         subscriber.greet(greeting)
         subscriber.join()

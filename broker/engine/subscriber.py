@@ -38,6 +38,7 @@ from broker.engine.limits import Limits
 from broker.engine.live import LiveGroup
 from broker.engine.page import Page
 from broker.engine.stats import Stats
+from broker.engine.term import UNLIMITED, Term
 from broker.wire.dialect import SaysStatus
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, StreamId
@@ -110,6 +111,7 @@ class Subscriber:
         "_surroundings",
         "_taken",
         "_taken_at",
+        "_term",
         "_view",
         "_wrote_at",
         "ending",
@@ -129,6 +131,7 @@ class Subscriber:
         *,
         position: StreamId,
         lenient: bool,
+        term: Term = UNLIMITED,
     ) -> None:
         """
         Args:
@@ -139,6 +142,7 @@ class Subscriber:
             position: what comes after it is wanted.
             lenient: the position is `0-0` only for want of a better one: whatever is first is
                 the beginning, and no gap.
+            term: how long it may stay.
         """
         self.feed = feed
         self.sink = sink
@@ -148,6 +152,7 @@ class Subscriber:
         self.started_at = surroundings.clock()
         """When it came, in seconds of the clock."""
         self._view = view
+        self._term = term
         self._surroundings = surroundings
         self._position = position
         self._frames = 0
@@ -183,6 +188,16 @@ class Subscriber:
         """Bytes of the stream sent so far."""
         group = self._group
         return self._bytes + (0 if group is None else group.bytes - self._group_bytes)
+
+    @property
+    def of_one_run(self) -> bool:
+        """Whether it may not see another run that takes the place of its own."""
+        return self._term.one_run
+
+    @property
+    def look_at(self) -> float:
+        """When to look at it first, in seconds of the clock."""
+        return min(self.started_at + self._surroundings.limits.look_seconds, self._term.at)
 
     @property
     def pulls(self) -> bool:
@@ -279,6 +294,9 @@ class Subscriber:
         """To another feed of the run, while REPLAYING: this one's run is over, and another has
         its place."""
         if self.state is State.REPLAYING:
+            if self._term.one_run:
+                self.end(Ending.RIGHT_UNKNOWN)
+                return
             self._detach()
             self.feed = feed
             self._attach()
@@ -292,6 +310,9 @@ class Subscriber:
             headless: whether the beginning of what follows may be gone.
         """
         if self.state is State.ENDED:
+            return
+        if self._term.one_run:
+            self.end(Ending.RIGHT_UNKNOWN)
             return
         if self._pacing is not None:
             self._pacing.pending.clear()
@@ -354,7 +375,7 @@ class Subscriber:
         self._surroundings.on_closed(self)
 
     def tick(self, now: float) -> float:
-        """Looks at the clock: heartbeat, stall, a run that does not begin.
+        """Looks at the clock: heartbeat, stall, a run that does not begin, the end of its term.
 
         Returns:
             When to look again at the latest.
@@ -368,6 +389,8 @@ class Subscriber:
                 self.sink.abort()
         elif stalled:
             self.end(Ending.STALLED)
+        elif now >= self._term.at:
+            self.end(self._term.ending)
         elif self._waited_for_run(now):
             self.end(Ending.RUN_MISSING)
         else:
@@ -376,7 +399,7 @@ class Subscriber:
                 self._heartbeat()
             else:
                 again = min(again, heartbeat_at)
-            again = min(again, self._say_status(now))
+            again = min(again, self._say_status(now), self._term.at)
         return again
 
     def end(self, ending: Ending) -> None:
@@ -390,7 +413,7 @@ class Subscriber:
         self.ending = ending
         self._surroundings.stats.endings[ending] += 1
         self._detach()
-        if ending.abrupt:
+        if ending.abrupt or (ending.forfeits and self.sink.unsent_bytes):
             self.sink.abort()
         else:
             self.sink.finish()

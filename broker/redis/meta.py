@@ -14,14 +14,16 @@ field          value
 ``lost``       why the run is lost when the lease runs out: ``worker_lost`` or ``no_worker``
 ``status``     short text for viewers, such as ``running``
 ``phase``      short text for viewers, such as ``planning``
+``owner``      the subject whose run it is, for rights on one's own runs
 ============== ==================================================================================
 """
 
 from typing import Final
 
-__all__ = ["ANNOUNCER", "META", "beside", "meta_key", "producer_field"]
+__all__ = ["ANNOUNCER", "META", "OWNER", "beside", "meta_key", "producer_field"]
 
 META: Final = "meta"
+OWNER: Final = "owner"
 ANNOUNCER: Final = "runcast.requests"
 """The producer of the event that says that a run is queued."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker.settings import Settings
@@ -42,8 +43,13 @@ class Handover:
 
     def line(self) -> bytes:
         """As it is sent."""
-        # Values as they are: the settings' own JSON hides the URL.
-        settings = {**self.settings.model_dump(mode="json"), "redis_url": self.redis_url}
+        # Values as they are: the settings' own JSON hides secrets.
+        secrets = {
+            name: value.get_secret_value()
+            for name, value in self.settings
+            if isinstance(value, SecretStr)
+        }
+        settings = self.settings.model_dump(mode="json") | secrets | {"redis_url": self.redis_url}
         document = {
             "number": self.number,
             "listener": self.listener,

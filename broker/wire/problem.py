@@ -14,9 +14,11 @@ __all__ = [
     "BadHttp",
     "BadParameter",
     "BadRunId",
+    "Forbidden",
     "HttpProblem",
     "IdempotencyKeyReused",
     "InternalProblem",
+    "NotAuthenticated",
     "Problem",
     "RunExists",
     "RunNotFound",
@@ -198,13 +200,34 @@ class TooManyRequests(Problem):
         return super().headers | {"retry-after": str(self.retry_after_seconds)}
 
 
+class NotAuthenticated(Problem):
+    """Nothing in the request proves who asks."""
+
+    status, slug, title = 401, "not-authenticated", "Not authenticated"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Adds the scheme that may prove it (RFC 9110, 11.6.1; RFC 6750, 3)."""
+        return super().headers | {"www-authenticate": 'Bearer realm="runcast"'}
+
+
+class Forbidden(Problem):
+    """It is known who asks, and they may not."""
+
+    status, slug, title = 403, "forbidden", "Forbidden"
+
+
 class RunNotFound(Problem):
-    """There is no such run, and the setting says not to wait for it."""
+    """There is no such run, and the setting says not to wait for it; or it is nothing to those who
+    ask, and the setting says not to tell them of it."""
 
     status, slug, title = 404, "run-not-found", "No such run"
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"There is no run {run_id}. It may have expired, or not begun yet.")
+    def __init__(self) -> None:
+        # The same for all of these, so that they can't be told apart.
+        super().__init__(
+            "There is no such run, or not for you. It may have expired, or not begun yet."
+        )
 
 
 class SessionUnknown(Problem):

@@ -1,8 +1,8 @@
 """Routes of one path become one, so that a 405 can name all of its methods."""
 
-from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from broker.edge.auth.gate import EdgeRoute, Public
 from broker.edge.by_method import by_path
 
 
@@ -28,10 +28,10 @@ async def test_each_method_goes_to_who_serves_it() -> None:
     watch, publish, late, other = Endpoint(), Endpoint(), Endpoint(), Endpoint()
     routes = by_path(
         [
-            Route("/events", watch, methods=["GET"]),
-            Route("/events", publish, methods=["POST"]),
-            Route("/events", late, methods=["POST", "PUT"]),
-            Route("/other", other, methods=["POST"]),
+            EdgeRoute("/events", watch, dict.fromkeys(["GET"], Public("a test"))),
+            EdgeRoute("/events", publish, dict.fromkeys(["POST"], Public("a test"))),
+            EdgeRoute("/events", late, dict.fromkeys(["POST", "PUT"], Public("a test"))),
+            EdgeRoute("/other", other, dict.fromkeys(["POST"], Public("a test"))),
         ]
     )
     assert [(route.path, route.methods) for route in routes] == [

@@ -8,20 +8,23 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Route
 
-from broker.demo.page import content_security_policy, demo_routes
+from broker.demo.page import content_security_policy, demo_pages
 from broker.redis.streams import KeyTemplate
 from broker.wire.event import EventFormat
 
 
 async def get(path: str, template: str = "run:{run_id}", **fields: Any) -> httpx.Response:
-    routes = demo_routes(
+    pages = demo_pages(
         redis_url="redis://127.0.0.1:6379/0",
         embedded=True,
         keys=KeyTemplate(template),
         events=EventFormat(**fields),
     )
-    transport = httpx.ASGITransport(Starlette(routes=routes))
+    transport = httpx.ASGITransport(
+        Starlette(routes=[Route(path, page) for path, page in pages.items()])
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://demo") as client:
         return await client.get(path)
 

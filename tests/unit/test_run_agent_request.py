@@ -109,7 +109,7 @@ def test_a_field_with_a_value_that_it_cannot_have_is_named(field: str, document:
 
 
 def test_every_problem_can_be_told_in_that_form() -> None:
-    document = json.loads(with_error(RunNotFound("42")).body())
+    document = json.loads(with_error(RunNotFound()).body())
     assert document["error"]["code"] == "NOT_FOUND"
     assert document["error"]["message"] == document["detail"]
     away = json.loads(with_error(Unavailable("Redis can't be reached.", 3)).body())

@@ -23,7 +23,7 @@ _REDIS_FORMS: Final = (
 )
 _EXPOSED: Final = (
     "can be reached by others and no authentication is set up: "
-    "use 127.0.0.1 behind a proxy that authenticates, or add --insecure"
+    "see docs/authentication.md, use 127.0.0.1 behind a proxy that authenticates, or add --insecure"
 )
 _NO_SUCH: Final = "there is no such setting; see runcast serve --help, and runcast.toml"
 _ONE_RUN_ID: Final = "must have {run_id} exactly once; write a literal hash tag as {{tag}}"

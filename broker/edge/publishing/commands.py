@@ -7,16 +7,17 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broker.edge.guard import Action
+from broker.edge.auth.permit import Permit
 from broker.edge.publishing.body import RequestBody
 from broker.edge.publishing.documents import NewCommand, parse_command
 from broker.edge.publishing.intake import (
     JSON,
     Intake,
+    IntakeEndpoint,
     json_response,
     media_type,
     refusal,
-    run_id_of,
+    run_permitted,
 )
 from broker.edge.publishing.origin import IDEMPOTENCY_KEY, idempotency_key
 from broker.redis.commands import CommandAppended, Commands
@@ -32,19 +33,18 @@ _NOT_SAID = (
 )
 
 
-class CommandsEndpoint:
-    """A raw ASGI endpoint."""
+class CommandsEndpoint(IntakeEndpoint):
+    """Takes commands."""
 
     def __init__(self, commands: Commands, intake: Intake) -> None:
+        super().__init__(intake)
         self._commands = commands
-        self._intake = intake
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
 
         async def command(headers: Headers, body: RequestBody) -> Response:
-            run_id = run_id_of(scope)
-            await self._intake.allow(scope, Action.COMMAND, run_id)
+            run_id = run_permitted(permit)
             media_type(headers, JSON)
             key = idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
             self._intake.check_rate(run_id)

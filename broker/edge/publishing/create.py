@@ -4,16 +4,25 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broker.edge.guard import Action
+from broker.edge.auth.permit import Permit
+from broker.edge.auth.rights import Action
 from broker.edge.publishing.body import RequestBody
 from broker.edge.publishing.documents import NewRun, parse_new_run
-from broker.edge.publishing.intake import JSON, Intake, json_response, media_type, refusal, run_over
+from broker.edge.publishing.intake import (
+    JSON,
+    Intake,
+    IntakeEndpoint,
+    json_response,
+    media_type,
+    refusal,
+    run_over,
+)
 from broker.edge.publishing.origin import IDEMPOTENCY_KEY, idempotency_key
 from broker.redis.appending import NewEvent, RunEnded
 from broker.redis.persistence import AppendError
 from broker.redis.requests import QUEUED, KeyReused, Requests, RunTaken
 from broker.wire.ids import RunId
-from broker.wire.problem import IdempotencyKeyReused, RunExists
+from broker.wire.problem import Forbidden, IdempotencyKeyReused, RunExists, RunNotFound
 
 __all__ = ["CreateEndpoint", "RunCreator", "run_document"]
 
@@ -49,8 +58,13 @@ class RunCreator:
         self._queued = queued
         self._dense = dense
 
-    async def create(self, new: NewRun, headers: Headers) -> RunId:
+    async def create(self, new: NewRun, headers: Headers, permit: Permit) -> RunId:
         """Asks for the run, once for each `Idempotency-Key` of these headers, and for each run id.
+
+        Args:
+            new: what is asked for.
+            headers: the request's.
+            permit: of who asks, to whom the run is going to belong.
 
         Raises:
             Problem: it was not asked for, or nobody knows.
@@ -81,26 +95,36 @@ class RunCreator:
         return created.run_id
 
 
-class CreateEndpoint:
-    """A raw ASGI endpoint."""
+class CreateEndpoint(IntakeEndpoint):
+    """Takes requests for runs."""
 
     def __init__(self, creator: RunCreator, intake: Intake) -> None:
+        super().__init__(intake)
         self._creator = creator
-        self._intake = intake
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
 
         async def create(headers: Headers, body: RequestBody) -> Response:
-            await self._intake.allow(scope, Action.CREATE, None)
             media_type(headers, JSON)
             idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
             self._intake.check_rate(None)
             new = parse_new_run(await self._intake.whole(body))
-            document = run_document(scope, await self._creator.create(new, headers))
+            await _check_id(permit, new.run_id)
+            document = run_document(scope, await self._creator.create(new, headers, permit))
             return json_response(document, 201, location=document["events_url"])
 
         await self._intake.serve(scope, receive, send, create)
+
+
+async def _check_id(permit: Permit, run_id: RunId | None) -> None:
+    if run_id is None:
+        return
+    try:
+        await permit.also(Action.COMMAND, run_id)
+    except (Forbidden, RunNotFound):
+        # The same whether there is such a run or not.
+        raise Forbidden("You may ask for runs, but not choose this id: leave run_id out.") from None
 
 
 def run_document(scope: Scope, run_id: RunId) -> dict[str, str]:

@@ -12,16 +12,15 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broker.edge.guard import Action, Guard
+from broker.edge.auth.permit import Permit
 from broker.edge.problems import problem_response
 from broker.edge.publishing.body import LEAVING, RETURN_SECONDS, ClientGone, RequestBody
 from broker.edge.publishing.limits import PublishingLimits
 from broker.edge.publishing.rates import Rates
 from broker.edge.publishing.stats import PublishingStats
 from broker.redis.appending import RunEnded
-from broker.wire.ids import RunId, is_run_id
+from broker.wire.ids import RunId
 from broker.wire.problem import (
-    BadRunId,
     Problem,
     RunOver,
     TooManyRequests,
@@ -34,11 +33,12 @@ __all__ = [
     "JSON",
     "NDJSON",
     "Intake",
+    "IntakeEndpoint",
     "json_response",
     "media_type",
     "refusal",
-    "run_id_of",
     "run_over",
+    "run_permitted",
 ]
 
 logger = structlog.get_logger("runcast.publishing")
@@ -60,7 +60,6 @@ class Intake:
         limits: PublishingLimits,
         rates: Rates,
         stats: PublishingStats,
-        guard: Guard,
         leaving: Callable[[], bool],
     ) -> None:
         """
@@ -68,13 +67,11 @@ class Intake:
             limits: the bounds.
             rates: how fast events are taken.
             stats: where to count.
-            guard: who may do what.
             leaving: whether this process is about to end.
         """
         self.limits = limits
         self.rates = rates
         self.stats = stats
-        self._guard = guard
         self._leaving = leaving
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, handle: Handle) -> None:
@@ -91,13 +88,10 @@ class Intake:
             response = problem_response(problem)
         await body.answer(response, send)
 
-    async def allow(self, scope: Scope, action: Action, run_id: RunId | None) -> None:
-        """Returns if whoever asks may do it.
-
-        Raises:
-            Problem: they may not.
-        """
-        await self._guard.check(scope, action, run_id, ())
+    async def refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        """Says so, to a client who may be sending a body."""
+        self.stats.refused[problem.slug] += 1
+        await RequestBody(scope, receive, self._leaving).answer(problem_response(problem), send)
 
     async def whole(self, body: RequestBody) -> bytes:
         """A body that is one JSON document.
@@ -147,16 +141,21 @@ class Intake:
             self.stats.requests -= 1
 
 
-def run_id_of(scope: Scope) -> RunId:
-    """The run that the path names.
+class IntakeEndpoint:
+    """What endpoints that take a body have in common."""
 
-    Raises:
-        BadRunId: it is none.
-    """
-    text: str = scope["path_params"]["run_id"]
-    if not is_run_id(text):
-        raise BadRunId(text)
-    return RunId(text)
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        """Says that there is no permit."""
+        await self._intake.refuse(problem, scope, receive, send)
+
+
+def run_permitted(permit: Permit) -> RunId:
+    """The run of a permit that is for one."""
+    assert permit.run_id is not None
+    return permit.run_id
 
 
 def media_type(headers: Headers, *taken: str) -> str:

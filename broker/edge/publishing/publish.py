@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from broker.edge.guard import Action
+from broker.edge.auth.permit import Permit
 from broker.edge.publishing.anonymous import AnonymousProducers
 from broker.edge.publishing.batches import Batch, Batches
 from broker.edge.publishing.body import RequestBody
@@ -21,11 +21,12 @@ from broker.edge.publishing.intake import (
     JSON,
     NDJSON,
     Intake,
+    IntakeEndpoint,
     json_response,
     media_type,
     refusal,
-    run_id_of,
     run_over,
+    run_permitted,
 )
 from broker.edge.publishing.lines import Lines
 from broker.edge.publishing.origin import (
@@ -52,8 +53,8 @@ _UNKNOWN: Final = (
 )
 
 
-class PublishEndpoint:
-    """A raw ASGI endpoint."""
+class PublishEndpoint(IntakeEndpoint):
+    """Takes events."""
 
     def __init__(
         self, appender: Appender, ends_run: Callable[[NewEvent], bool], intake: Intake
@@ -64,18 +65,17 @@ class PublishEndpoint:
             ends_run: whether an event ends its run.
             intake: the bounds, and what is counted.
         """
+        super().__init__(intake)
         self._appender = appender
         self._ends_run = ends_run
-        self._intake = intake
         self._anonymous = AnonymousProducers()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        await self._intake.serve(scope, receive, send, partial(self._publish, scope))
+        await self._intake.serve(scope, receive, send, partial(self._publish, permit))
 
-    async def _publish(self, scope: Scope, headers: Headers, body: RequestBody) -> Response:
-        run_id = run_id_of(scope)
-        await self._intake.allow(scope, Action.PUBLISH, run_id)
+    async def _publish(self, permit: Permit, headers: Headers, body: RequestBody) -> Response:
+        run_id = run_permitted(permit)
         media = media_type(headers, JSON, NDJSON)
         origin = stated_origin(
             headers.getlist(IDEMPOTENCY_KEY), headers.getlist(PRODUCER), headers.getlist(SEQUENCE)
@@ -83,7 +83,7 @@ class PublishEndpoint:
         lease = _lease_seconds(headers.getlist(LEASE))
         self._intake.check_rate(run_id)
         with self._anonymous.one() as producer:
-            writing = _Writing(run_id, lease, producer)
+            writing = _Writing(permit, run_id, lease, producer)
             try:
                 with self._intake.until_the_server_ends():
                     if media == JSON:
@@ -140,6 +140,8 @@ class PublishEndpoint:
             await asyncio.sleep(wait)
 
     async def _append(self, writing: "_Writing", batch: Batch) -> None:
+        # A body may be longer than a right lasts.
+        writing.permit.check()
         count = len(batch.events)
         self._intake.rates.take(writing.run_id, count)
         origin = batch.origin or Origin(writing.anonymous, self._anonymous.take(count))
@@ -188,6 +190,7 @@ class PublishEndpoint:
 class _Writing:
     """One request, and what has come of it so far."""
 
+    permit: Permit
     run_id: RunId
     lease_seconds: float | None
     anonymous: str

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from starlette.routing import Route
-
-from broker.edge.guard import Guard
+from broker.edge.auth.gate import Asks, EdgeRoute, Endpoint, guarded, no_run, run_of_path
+from broker.edge.auth.guard import Guard
+from broker.edge.auth.rights import Action
 from broker.edge.publishing.commands import CommandsEndpoint
 from broker.edge.publishing.create import CreateEndpoint, RunCreator
 from broker.edge.publishing.intake import Intake
@@ -21,6 +21,8 @@ from broker.redis.deployment import Deployment
 from broker.redis.requests import QUEUED, Requests
 
 __all__ = ["NATIVE", "Publishing"]
+
+_POST: Final = ("POST",)
 
 NATIVE: Final = "native"
 """The profile that runs are asked for in at `POST /v1/runs`."""
@@ -57,7 +59,8 @@ class Publishing:
             run_per_second=limits.run_events_per_second,
             clock=time.monotonic,
         )
-        self.intake = Intake(limits, rates, stats, guard, leaving)
+        self.intake = Intake(limits, rates, stats, leaving)
+        self._guard = guard
         self._deployment = deployment
         self._usual = usual
         self._requests_key = requests_key
@@ -97,17 +100,21 @@ class Publishing:
             retry_seconds=self.intake.limits.retry_seconds,
         )
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[EdgeRoute]:
         """The routes."""
         appender = self._appender(self._usual)
         create = CreateEndpoint(self.creator(NATIVE, self._usual), self.intake)
         command = CommandsEndpoint(self.commands(self._usual), self.intake)
         publish = PublishEndpoint(appender, self._ends_run, self.intake)
         return [
-            Route("/v1/runs", create, methods=["POST"]),
-            Route("/v1/runs/{run_id}/commands", command, methods=["POST"]),
-            Route("/v1/runs/{run_id}/events", publish, methods=["POST"]),
+            guarded(self._guard, "/v1/runs", _POST, create, Asks(Action.COMMAND), no_run),
+            self._of_run("commands", command, Action.COMMAND),
+            self._of_run("events", publish, Action.PUBLISH),
         ]
+
+    def _of_run(self, name: str, endpoint: Endpoint, action: Action) -> EdgeRoute:
+        path = f"/v1/runs/{{run_id}}/{name}"
+        return guarded(self._guard, path, _POST, endpoint, Asks(action), run_of_path)
 
     def _appender(self, reading: Reading) -> Appender:
         return Appender(

@@ -1,0 +1,138 @@
+"""Puts together who may do what, from the settings."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from broker.edge.auth.api_keys import ApiKeys
+from broker.edge.auth.bearer import Bearer
+from broker.edge.auth.forward import ForwardAuth
+from broker.edge.auth.guard import EVERYONE, CredentialGuard, Guard
+from broker.edge.auth.identity import CredentialKind
+from broker.edge.auth.origins import Origins
+from broker.edge.auth.revoked import Revoked
+from broker.edge.auth.standing import Source, Standing
+from broker.edge.auth.tickets import Tickets
+from broker.edge.auth.token_keys import Jwks, KeyFile, TokenKeys
+from broker.edge.auth.tokens import TokenRules, Tokens
+from broker.edge.auth.verifier import Verifier
+from broker.edge_settings import names
+from broker.redis.catalogue import Catalogue
+from broker.redis.deployment import Deployment
+from broker.redis.owners import RedisOwners
+from broker.redis.revocations import RedisRevocations
+from broker.settings import Settings
+
+__all__ = ["Access", "make_access"]
+
+_SHORTEST_LOOK_SECONDS = 0.1
+_LONGEST_LOOK_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what with an edge."""
+
+    guard: Guard
+    origins: Origins
+    standing: Standing | None = None
+    """`None` where no authentication is set up: no right can end."""
+    tickets: Tickets | None = None
+    """`None` where none are made."""
+    attendants: Sequence[AbstractAsyncContextManager[object]] = ()
+    """What has to be entered before the first request, in this order."""
+
+
+def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue) -> Access:
+    """The parts. Nothing is opened before the attendants are entered, but files are read.
+
+    Args:
+        settings: what is set up.
+        deployment: where owners and revocations are.
+        catalogue: which keys runs have.
+
+    Raises:
+        SettingsError: a file that they name can't be used.
+    """
+    origins = Origins(names(settings.cors_origins))
+    kinds = settings.credential_kinds
+    if not kinds:
+        return Access(EVERYONE, origins)
+    attendants: list[AbstractAsyncContextManager[object]] = []
+    sources: list[Source] = [
+        Revoked(RedisRevocations(deployment, settings.revocations_key)),
+    ]
+    api_keys = None
+    if settings.api_keys_file is not None:
+        api_keys = ApiKeys(settings.api_keys_file)
+        sources.append(api_keys)
+    tokens = None
+    if settings.checks_tokens:
+        keys = _token_keys(settings)
+        tokens = Tokens(_token_rules(settings), keys)
+        if isinstance(keys, Jwks):
+            attendants.append(keys)
+    forward = None
+    if settings.forward_auth_url is not None:
+        forward = ForwardAuth(
+            settings.forward_auth_url,
+            timeout_seconds=settings.forward_auth_timeout_seconds,
+            cache_seconds=settings.forward_auth_cache_seconds,
+        )
+        attendants.append(forward)
+    tickets = None
+    if settings.ticket_secrets:
+        tickets = Tickets(
+            settings.ticket_secrets,
+            audience=settings.ticket_audience,
+            longest_seconds=settings.ticket_seconds,
+        )
+    found: dict[CredentialKind, Verifier | None] = {
+        CredentialKind.TICKET: tickets,
+        CredentialKind.API_KEY: api_keys or forward,
+        CredentialKind.BEARER: Bearer(tokens, api_keys, forward),
+        CredentialKind.SESSION: tokens if settings.session_cookie and tokens else forward,
+    }
+    verifiers = {kind: one for kind, one in found.items() if kind in kinds and one is not None}
+    # In time to close what is revoked within one heartbeat.
+    look_seconds = min(
+        max(settings.heartbeat_seconds / 4, _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS
+    )
+    heartbeat, answer = settings.heartbeat_seconds, settings.forward_auth_timeout_seconds
+    standing = Standing(
+        sources,
+        look_seconds=look_seconds,
+        recheck_seconds=max(heartbeat / 2, heartbeat - answer - 1),
+    )
+    guard = CredentialGuard(
+        verifiers,
+        RedisOwners(deployment, catalogue),
+        standing.stands,
+        origins.check,
+        session_cookie=settings.session_cookie,
+        hide_runs=settings.hide_runs,
+    )
+    return Access(guard, origins, standing, tickets, [*attendants, standing])
+
+
+def _token_keys(settings: Settings) -> TokenKeys:
+    algorithms = names(settings.jwt_algorithms)
+    if settings.jwt_key_file is not None:
+        return KeyFile(settings.jwt_key_file, algorithms)
+    assert settings.jwt_jwks_url is not None
+    return Jwks(settings.jwt_jwks_url, algorithms, keep_seconds=settings.jwt_jwks_seconds)
+
+
+def _token_rules(settings: Settings) -> TokenRules:
+    assert settings.jwt_audience is not None
+    return TokenRules(
+        algorithms=names(settings.jwt_algorithms),
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway_seconds=settings.jwt_leeway_seconds,
+        subject_claim=settings.jwt_subject_claim,
+        rights=settings.jwt_rights,
+        rights_claim=settings.jwt_rights_claim,
+        roles_claim=settings.jwt_roles_claim,
+        roles=settings.role_rights,
+    )
