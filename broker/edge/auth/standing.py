@@ -71,6 +71,11 @@ class Standing:
         await self._stack.aclose()
         await cancel(list(self._checks))
 
+    @property
+    def present(self) -> int:
+        """How many streams it looks after."""
+        return len(self._present)
+
     def stands(self, identity: Identity) -> bool:
         """Whether it has neither expired nor been revoked."""
         return time.time() < identity.until and not self._revoked(identity)
