@@ -67,7 +67,8 @@ def profile_routes(
 
 
 def _decision(action: Action, profile: Profile, route: RouteSection) -> Asks:
-    return Asks(action, tuple(map(CredentialKind, route.credentials)), profile.name)
+    kinds = tuple(map(CredentialKind, route.credentials))
+    return Asks(action, kinds, profile.name, route.owner_only)
 
 
 def _maker(profile: Profile, route: RouteSection, parts: EventsParts, making: Making) -> Endpoint:

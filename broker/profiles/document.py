@@ -159,6 +159,10 @@ class RouteSection(_Section):
     credentials: tuple[Literal["api_key", "bearer", "session", "ticket"], ...] = Field(
         default=(), description="What may prove who asks; empty for any."
     )
+    owner_only: bool = Field(
+        default=False,
+        description="Whether nobody but the run's owner may, whatever rights others have.",
+    )
 
     @property
     def served_methods(self) -> tuple[str, ...]:

@@ -206,6 +206,16 @@ async def test_ones_own_runs() -> None:
         await guard.permit(KEY, Action.WATCH, RunId("mine"))
 
 
+async def test_where_the_owner_alone_may_no_other_right_is_enough() -> None:
+    owners = Owned(mine="alice", theirs="bob")
+    guard = make_guard({"k": person("watch:*"), "n": person("publish:*")}, owners=owners)
+    assert (await guard.permit(KEY, Action.WATCH, RunId("mine"), owner_only=True)).owned
+    with pytest.raises(RunNotFound):
+        await guard.permit(KEY, Action.WATCH, RunId("theirs"), owner_only=True)
+    with pytest.raises(RunNotFound):
+        await guard.permit(scope_of(x_api_key="n"), Action.WATCH, RunId("mine"), owner_only=True)
+
+
 async def test_nobody_owns_nothing() -> None:
     guard = make_guard({"k": person("watch:@own command:@own", subject=None)})
     with pytest.raises(RunNotFound):

@@ -56,6 +56,8 @@ class Asks:
     """What may prove who asks; empty for any."""
     profile: str = "native"
     """Whose runs these are."""
+    owner_only: bool = False
+    """Whether nobody but a run's owner may, whatever rights others have."""
 
 
 Decision = Public | Asks
@@ -187,6 +189,7 @@ class _Gate:
                 await self._run_of(scope),
                 kinds=decision.kinds,
                 profile=decision.profile,
+                owner_only=decision.owner_only,
             )
         except LogUnavailable:
             problem: Problem = Unavailable("Redis can't be reached.", RETRY_SECONDS)

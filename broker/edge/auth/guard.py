@@ -42,6 +42,7 @@ class Guard(Protocol):
         *,
         kinds: Collection[CredentialKind] = (),
         profile: str = "native",
+        owner_only: bool = False,
     ) -> Permit:
         """The permit for what a request wants.
 
@@ -51,6 +52,7 @@ class Guard(Protocol):
             run_id: with which run; `None` for none, or none yet.
             kinds: what may prove who asks; empty for any.
             profile: whose run it is.
+            owner_only: whether nobody but the run's owner may, whatever rights others have.
 
         Raises:
             Problem: it is not allowed, or can't be found out.
@@ -95,6 +97,7 @@ class CredentialGuard:
         *,
         kinds: Collection[CredentialKind] = (),
         profile: str = "native",
+        owner_only: bool = False,
     ) -> Permit:
         """See `Guard.permit`."""
         taken = [kind for kind in self._verifiers if not kinds or kind in kinds]
@@ -103,14 +106,21 @@ class CredentialGuard:
             raise NotAuthenticated(f"Say who asks, by {_choice(taken)}.")
         if presented.kind is CredentialKind.SESSION:
             self._check_origin(scope)
-        return await self._decide(presented, profile, action, run_id)
+        return await self._decide(presented, profile, owner_only, action, run_id)
 
     async def _decide(
-        self, presented: Presented, profile: str, action: Action, run_id: RunId | None
+        self,
+        presented: Presented,
+        profile: str,
+        owner_only: bool,
+        action: Action,
+        run_id: RunId | None,
     ) -> Permit:
         identity = await self._verifiers[presented.kind].verify(presented, action, run_id)
         self._require(identity)
         verdict = identity.rights.of(action, run_id)
+        if owner_only and verdict is Verdict.YES:
+            verdict = Verdict.IF_OWN
         if verdict is Verdict.NO or not (
             verdict is Verdict.YES or await self._is_own(identity, profile, action, run_id)
         ):
@@ -122,7 +132,7 @@ class CredentialGuard:
             run_id,
             verdict is Verdict.IF_OWN,
             partial(self._require, identity),
-            partial(self._decide, presented, profile),
+            partial(self._decide, presented, profile, owner_only),
         )
 
     def _require(self, identity: Identity) -> None:
@@ -154,6 +164,7 @@ class _Everyone:
         *,
         kinds: Collection[CredentialKind] = (),
         profile: str = "native",
+        owner_only: bool = False,
     ) -> Permit:
         """See `Guard.permit`. Never refuses."""
         return await self._any(action, run_id)
