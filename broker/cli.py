@@ -173,6 +173,20 @@ def publish(run_id: str, event_type: str | None, data: str | None, **flags: Any)
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object a line: id, type, data, time."
 )
+@click.option(
+    "--api-key",
+    metavar="KEY",
+    envvar="RUNCAST_TAIL_API_KEY",
+    show_envvar=True,
+    help="What proves who asks; better from the environment, where others can't see it.",
+)
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    envvar="RUNCAST_TAIL_TOKEN",
+    show_envvar=True,
+    help="The same, as a bearer token.",
+)
 def tail(
     run_id: str,
     url: str,
@@ -180,6 +194,8 @@ def tail(
     last_event_id: str | None,
     types: str | None,
     as_json: bool,
+    api_key: str | None,
+    token: str | None,
 ) -> None:
     """Watch a run until it is over: what there is, then what comes.
 
@@ -201,6 +217,8 @@ def tail(
         last_event_id=last_event_id,
         types=types,
         as_json=as_json,
+        api_key=api_key,
+        token=token,
     )
 
 

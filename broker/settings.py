@@ -19,8 +19,8 @@ from broker.edge_settings import CONFIG_FILE, PREFIX, Count, EdgeSettings, Secon
 
 __all__ = ["CONFIG_FILE", "Settings", "SettingsError", "load_settings"]
 
-_NOT_SETTINGS: Final = ("RUNCAST_TEST_",)
-"""Prefixes of variables that belong to the project's tests."""
+_NOT_SETTINGS: Final = ("RUNCAST_TEST_", "RUNCAST_TAIL_")
+"""Prefixes of variables that belong to the project's tests, and to a command that has none."""
 _SECRET_BYTES: Final = 32
 """Of a secret that signs: as many as its hash has (RFC 7518, 3.2)."""
 _ALGORITHMS: Final = re.compile(r"(HS|RS|PS|ES)(256|384|512)|EdDSA")

@@ -28,6 +28,8 @@ def run_tail(
     last_event_id: str | None,
     types: str | None,
     as_json: bool,
+    api_key: str | None = None,
+    token: str | None = None,
 ) -> None:
     """Runs the command.
 
@@ -38,6 +40,8 @@ def run_tail(
         last_event_id: the id after which to begin; wins over `start`.
         types: only these, comma-separated.
         as_json: one JSON object a line, instead of lines for people.
+        api_key: what proves who asks, as `X-API-Key`.
+        token: the same, as a bearer token.
 
     Raises:
         CommandFailed: it could not be used as given, or the server refuses.
@@ -47,7 +51,7 @@ def run_tail(
     target = Target(f"{_checked(url).rstrip('/')}/v1/runs/{run_id}/events", start, types)
     output = JsonOutput() if as_json else HumanOutput(lambda: datetime.now().astimezone())
     try:
-        asyncio.run(_follow(target, last_event_id, output))
+        asyncio.run(_follow(target, last_event_id, output, _credentials(api_key, token)))
         output.over()
     except Refused as error:
         raise CommandFailed(str(error)) from error
@@ -74,10 +78,24 @@ def _checked(url: str) -> str:
     return url
 
 
+def _credentials(api_key: str | None, token: str | None) -> dict[str, str]:
+    given = {
+        "X-API-Key": api_key,
+        "Authorization": None if token is None else f"Bearer {token}",
+    }
+    headers = {name: text for name, text in given.items() if text is not None}
+    if not all(text.isascii() and text.isprintable() for text in headers.values()):
+        raise CommandFailed("a key or token has characters that none has", UNUSABLE)
+    return headers
+
+
 async def _follow(
-    target: Target, last_event_id: str | None, output: HumanOutput | JsonOutput
+    target: Target,
+    last_event_id: str | None,
+    output: HumanOutput | JsonOutput,
+    credentials: dict[str, str],
 ) -> None:
-    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT, headers=credentials) as client:
         following = Following(
             client, target, output, cursor=last_event_id, random_source=random.Random()
         )
