@@ -14,7 +14,7 @@ from broker.publishing.requests import Request
 from broker.publishing.run import Run
 from broker.publishing.settings import PublishingSettings
 from broker.publishing.worker import worker
-from broker.redis.appending import RunEnded
+from broker.redis.appending import OtherOwner, RunEnded
 from broker.redis.persistence import AppendError, NotAppended
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "BlockingRunPublisher",
     "Command",
     "NotAppended",
+    "OtherOwner",
     "PublishingSettings",
     "Request",
     "Run",

@@ -153,10 +153,13 @@ class BlockingRunPublisher:
         agent: str | None = None,
         dense: bool = False,
         lease_seconds: float | None = LEASE_SECONDS,
+        owner: str | None = None,
     ) -> Iterator[BlockingRun]:
         """See `RunPublisher.run`."""
         if self._loop is None:
             raise RuntimeError("use it as a context manager")
-        opened = self._publisher.run(run_id, agent=agent, dense=dense, lease_seconds=lease_seconds)
+        opened = self._publisher.run(
+            run_id, agent=agent, dense=dense, lease_seconds=lease_seconds, owner=owner
+        )
         with BlockingRun(opened, self._loop) as run:
             yield run

@@ -71,6 +71,7 @@ class RunPublisher:
         agent: str | None = None,
         dense: bool = False,
         lease_seconds: float | None = LEASE_SECONDS,
+        owner: str | None = None,
     ) -> Run:
         """A run, to be entered.
 
@@ -81,6 +82,8 @@ class RunPublisher:
                 producer of the run must want that.
             lease_seconds: after so long without a sign of life an edge ends the run with
                 ``worker_lost``. `None`: nobody does.
+            owner: the subject whose run it is, for rights on one's own runs (``watch:@own``);
+                of a run that was asked for over HTTP it is there already. `None`: nobody's.
 
         Raises:
             ValueError: the id or the agent's name can't be one.
@@ -92,6 +95,8 @@ class RunPublisher:
             raise ValueError("an agent's name has 1 to 128 of A-Z a-z 0-9 _ -")
         if lease_seconds is not None and lease_seconds <= 0:
             raise ValueError("a lease is longer than nothing")
+        if owner == "":
+            raise ValueError("an owner has a name")
         return Run(
             RunId(chosen),
             self.deployment,
@@ -100,4 +105,5 @@ class RunPublisher:
             agent=agent,
             dense=dense,
             lease_seconds=lease_seconds,
+            owner=owner,
         )

@@ -33,6 +33,8 @@ class Request:
     """What its JSON stands for; the text itself where it is none."""
     attempt: int = 1
     """Above 1, workers have died of it, or with it."""
+    owner: str | None = None
+    """The subject that it is for; `None` for nobody in particular."""
 
 
 class BadRequest(ValueError):
@@ -188,6 +190,7 @@ def parse_request(entry_id: bytes, fields: Any, attempt: int) -> Request:
         pairs.get("agent", ""),
         given,
         attempt,
+        pairs.get("owner") or None,
     )
 
 

@@ -20,7 +20,7 @@ from broker.publishing.agents import Agents
 from broker.publishing.commands import Command, CommandReader
 from broker.publishing.settings import PublishingSettings
 from broker.publishing.values import as_text
-from broker.redis.appending import Appender, NewEvent, RunEnded
+from broker.redis.appending import Appender, NewEvent, OtherOwner, RunEnded
 from broker.redis.deployment import Deployment
 from broker.redis.persistence import AppendError
 from broker.wire.event import is_event_type
@@ -57,6 +57,7 @@ class Run:
         agent: str | None,
         dense: bool,
         lease_seconds: float | None,
+        owner: str | None,
     ) -> None:
         """See `RunPublisher.run`."""
         self.run_id = run_id
@@ -69,6 +70,7 @@ class Run:
         self._dense = dense
         self._above = 0
         self._lease_seconds = lease_seconds
+        self._owner = owner
         self._producer = uuid4().hex
         self._appended = 0
         self._emitted = 0
@@ -88,9 +90,15 @@ class Run:
 
         Raises:
             RunEnded: it has had its terminal event already.
+            OtherOwner: it is the run of another one.
             AppendError: Redis can't be reached.
         """
-        await self._appender.touch(self.run_id, lease_seconds=self._lease_seconds, status="running")
+        await self._appender.touch(
+            self.run_id,
+            lease_seconds=self._lease_seconds,
+            status="running",
+            owner=self._owner,
+        )
         if self._agent is not None:
             self._above = await self._agents.begin(self._agent, self.run_id, dense=self._dense)
         self._sender = asyncio.create_task(self._send(), name=f"run {self.run_id}")
@@ -105,12 +113,13 @@ class Run:
         """Ends it, within the time for which an append is tried again and a little more.
 
         Raises:
-            RunEnded, AppendError: the terminal event was not appended; said only where nothing
-                else goes wrong.
+            RunEnded, OtherOwner, AppendError: the terminal event was not appended; said only where
+                nothing else goes wrong.
         """
         try:
             # What ended badly is told by that, not by what follows from it.
-            with contextlib.suppress(*(() if exception is None else (RunEnded, AppendError))):
+            follows = () if exception is None else (RunEnded, OtherOwner, AppendError)
+            with contextlib.suppress(*follows):
                 await self._end(exception)
         finally:
             if self._reader is not None:
@@ -134,6 +143,7 @@ class Run:
             ValueError: the type can't be one, or the text is not fit for UTF-8.
             TypeError: JSON has nothing for the data.
             RunEnded: the run has had its terminal event, from here or elsewhere.
+            OtherOwner: it was deleted, and another subject's has its place.
             AppendError: an earlier event was not appended; nor will be any other.
         """
         event = NewEvent(type, as_text(data), final)
@@ -311,6 +321,8 @@ class Run:
             lease_seconds=self._lease_seconds,
             status=status,
             phase=phase,
+            # If another's run has this place by now, nothing of this one may get there.
+            owner=self._owner,
         )
         self._appended += len(batch)
         self._waiting_bytes -= sum(

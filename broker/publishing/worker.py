@@ -254,7 +254,10 @@ class _Worker:
         try:
             # A name that can't be one has no pointer.
             agent = request.agent if is_run_id(request.agent) else None
-            async with self._publisher.run(request.run_id, agent=agent, **self._options) as run:
+            opened = self._publisher.run(
+                request.run_id, agent=agent, owner=request.owner, **self._options
+            )
+            async with opened as run:
                 self._runs[entry_id] = run
                 if attempt > self._most_attempts:
                     raise _TooManyAttempts(f"workers have died of it {attempt - 1} times")

@@ -28,6 +28,7 @@ __all__ = [
     "LostReason",
     "NewEvent",
     "NotAppended",
+    "OtherOwner",
     "RunEnded",
     "format_words",
 ]
@@ -37,6 +38,7 @@ RETENTION_AFTER_END_SECONDS: Final = 3600
 MOST_EVENTS: Final = 1000
 """In one call: Redis does nothing else meanwhile, a few milliseconds."""
 _MOST_PRODUCER_BYTES: Final = 256
+_MOST_OWNER_BYTES: Final = 1024
 _GREATEST_SEQUENCE: Final = 2**53 - 1
 """Lua's numbers are exact up to here."""
 
@@ -71,6 +73,13 @@ class RunEnded(Exception):
         super().__init__(f"the run has ended{'' if final is None else f', with {final}'}")
         self.final = final
         """The terminal event's id."""
+
+
+class OtherOwner(Exception):
+    """The run is another subject's; nothing was appended."""
+
+    def __init__(self) -> None:
+        super().__init__("the run is somebody else's")
 
 
 class Appender:
@@ -121,6 +130,7 @@ class Appender:
         lost: LostReason = "worker_lost",
         status: str | None = None,
         phase: str | None = None,
+        owner: str | None = None,
     ) -> Sequence[Appended]:
         """Appends the events together, all or none of those that are new.
 
@@ -141,6 +151,8 @@ class Appender:
             lost: what is said when the lease runs out.
             status: a short text for viewers; `None` leaves it as it is.
             phase: the same.
+            owner: the subject whose run it is; kept from the first time that it is said until
+                the run is gone. `None` says nothing of it.
 
         Returns:
             For each event, in order. The ids of duplicates are known for the producer's last call.
@@ -149,9 +161,12 @@ class Appender:
             ValueError: a type can't be an event type, or an argument has no sense.
             RunEnded: the run has had its terminal event. One appended by a plain XADD is seen if
                 it is the stream's last entry.
+            OtherOwner: it is the run of another one.
             AppendError: see there.
         """
         _check(events, producer, sequence)
+        if owner is not None and not 1 <= len(owner.encode()) <= _MOST_OWNER_BYTES:
+            raise ValueError(f"an owner has 1 to {_MOST_OWNER_BYTES} bytes")
         words: list[str | int] = []
         for index, event in enumerate(events):
             final = self.is_final(event)
@@ -172,6 +187,7 @@ class Appender:
             lease,
             lost,
             self._limit,
+            owner or "",
             len(fields),
             *fields,
             *words,
@@ -180,6 +196,8 @@ class Appender:
         state = answer[0]
         if state == b"ended":
             raise RunEnded(parse_id(answer[1]))
+        if state == b"other owner":
+            raise OtherOwner
         if state == b"not dense":
             raise NotAppended(
                 "this run's ids begin with a time: it can't go on with dense ones (0-1, 0-2, …)"
@@ -198,11 +216,12 @@ class Appender:
         lost: LostReason = "worker_lost",
         status: str | None = None,
         phase: str | None = None,
+        owner: str | None = None,
     ) -> None:
         """The same without an event: renews the lease, and how long the run is kept.
 
         Raises:
-            RunEnded, AppendError: as for `append`.
+            RunEnded, OtherOwner, AppendError: as for `append`.
         """
         await self.append(
             run_id,
@@ -213,6 +232,7 @@ class Appender:
             lost=lost,
             status=status,
             phase=phase,
+            owner=owner,
         )
 
     async def ended(self, run_id: RunId) -> StreamId | None:

@@ -48,7 +48,12 @@ class Catalogue:
 
     def address(self, profile: str, run_id: RunId) -> RunId:
         """By what the profile's run goes."""
-        return RunId(f"{self._prefixes.get(profile, '')}{run_id}")
+        return RunId(f"{self.prefix(profile)}{run_id}")
+
+    def prefix(self, profile: str) -> str:
+        """What the addresses of the profile's runs begin with; empty where they are read as the
+        settings say."""
+        return self._prefixes.get(profile, "")
 
     def run_of(self, address: RunId) -> RunId:
         """The run's own id."""

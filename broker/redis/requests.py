@@ -4,7 +4,7 @@ import hashlib
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
-from broker.redis.appending import Appender, NewEvent
+from broker.redis.appending import Appender, NewEvent, OtherOwner
 from broker.redis.deployment import Deployment
 from broker.redis.meta import ANNOUNCER, beside
 from broker.redis.persistence import RETRY_SECONDS, insist
@@ -74,6 +74,7 @@ class Requests:
         agent: str,
         input: str,
         idempotency_key: str | None = None,
+        owner: str | None = None,
         queued: NewEvent | None = QUEUED,
         status: str | None = "queued",
         dense: bool = False,
@@ -91,17 +92,18 @@ class Requests:
             input: JSON text, for the worker.
             idempotency_key: names the request, for a day. Whoever serves several users puts the
                 user into it.
+            owner: the subject whose run it is going to be; `None` for nobody's.
             queued: the event; `None` for none.
             status: the run's, for viewers.
             dense: whether the event's id is to be dense; see `Appender.append`.
 
         Raises:
-            KeyReused: there was another request by this key, or, as `RunTaken`, for this run.
+            KeyReused: there was another request by this key, or, as `RunTaken`, for this run; or
+                the run is there, and somebody else's.
             RunEnded: a run with this id has ended.
             AppendError: see there.
         """
-        body = "\0".join((run_id or "", profile, agent, input))
-        digest = hashlib.sha256(body.encode()).hexdigest()
+        digest = _digest(run_id, profile, agent, input, owner)
         chosen = run_id or RunId(uuid4().hex)
         if idempotency_key is not None:
             key = self._key_of(idempotency_key)
@@ -112,17 +114,31 @@ class Requests:
             chosen, done = await self._reserve(key, digest, chosen, RunTaken)
         if done:
             return Created(chosen, repeated=True)
-        await self._announce(chosen, queued, status, dense)
-        fields = ("run_id", chosen, "profile", profile, "agent", agent, "input", input)
+        try:
+            await self._announce(chosen, queued, status, dense, owner)
+        except OtherOwner:
+            raise RunTaken("the run is somebody else's") from None
+        fields = ["run_id", chosen, "profile", profile, "agent", agent, "input", input]
+        if owner is not None:
+            fields += ("owner", owner)
         await self._insist(REQUEST, (self._key, key), self._most, KEY_SECONDS, *fields)
         return Created(chosen, repeated=False)
 
     async def _announce(
-        self, run_id: RunId, queued: NewEvent | None, status: str | None, dense: bool
+        self,
+        run_id: RunId,
+        queued: NewEvent | None,
+        status: str | None,
+        dense: bool,
+        owner: str | None,
     ) -> None:
         if queued is None:
             await self._appender.touch(
-                run_id, lease_seconds=self._queued_timeout, lost="no_worker", status=status
+                run_id,
+                lease_seconds=self._queued_timeout,
+                lost="no_worker",
+                status=status,
+                owner=owner,
             )
         else:
             await self._appender.append(
@@ -134,6 +150,7 @@ class Requests:
                 lease_seconds=self._queued_timeout,
                 lost="no_worker",
                 status=status,
+                owner=owner,
             )
 
     async def _reserve(
@@ -161,3 +178,11 @@ class Requests:
             lambda: script.run(self._deployment, keys, *arguments),
             retry_seconds=self._retry_seconds,
         )
+
+
+def _digest(run_id: RunId | None, profile: str, agent: str, input: str, owner: str | None) -> str:
+    """What tells requests apart. Ids and JSON have no NUL; an owner may, and is hashed first."""
+    parts = [run_id or "", profile, agent, input]
+    if owner is not None:
+        parts.append(hashlib.sha256(owner.encode()).hexdigest())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -22,8 +22,17 @@ _BODIES: Final[Mapping[str, Any]] = {
     # AG-UI's clients send a body that is not looked at.
     "/v1/runs/{run_id}/ag-ui": {},
     "/v1/runs/{run_id}/stream": {},
+    # As it is not taken: the edge is to go on.
+    "/admin/drain": {"seconds": 0},
 }
 """Of what is posted."""
+_SERVED: Final = frozenset({200, 201, 202, 204})
+_SERVED_OTHERWISE: Final[Mapping[str, int]] = {
+    "/admin/drain": 400,
+    # Nobody is called so.
+    "/admin/subscribers/{id}": 404,
+}
+"""The answer of what is behind the gate, where that is no success with what is sent here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +46,20 @@ class Wish:
     @property
     def about_a_run(self) -> bool:
         """Whether it is about a run that is there already."""
-        return "{" in self.path and not self.makes_a_run
+        named = "{run_id}" in self.path or "{name}" in self.path
+        return named and not self.makes_a_run
 
     @property
     def makes_a_run(self) -> bool:
         """Whether it asks for a new one."""
         return self.method == "POST" and self.path in ("/v1/runs", "/v1/agents/{name}/stream")
+
+    @property
+    def served(self) -> frozenset[int]:
+        """The statuses that say that it was let in."""
+        if self.path in _SERVED_OTHERWISE:
+            return frozenset({_SERVED_OTHERWISE[self.path]})
+        return _SERVED
 
     @property
     def body(self) -> Any:

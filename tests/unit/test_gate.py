@@ -31,6 +31,8 @@ from broker.settings import load_settings
 from broker.wire.ids import RunId
 from broker.wire.problem import Forbidden, NotAuthenticated, Problem, RunNotFound, Unavailable
 
+PUBLIC = ("/healthz", "/readyz", "/openapi.json", "/console")
+
 
 async def page(request: Request) -> Response:
     return Response()
@@ -59,7 +61,7 @@ def test_an_edge_with_such_a_route_does_not_start(monkeypatch: pytest.MonkeyPatc
         make_edge(load_settings({}), "redis://localhost")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
+@pytest.mark.parametrize("path", PUBLIC)
 def test_what_is_public_says_why(path: str) -> None:
     routes = {route.path: route for route in make_edge(load_settings({}), "redis://x").routes}
     decision = routes[path].decisions["GET"]
@@ -67,13 +69,11 @@ def test_what_is_public_says_why(path: str) -> None:
     assert decision.why
 
 
-@pytest.mark.parametrize(
-    "profiles", ["native,ag-ui,cortex,middesk,travelmode,run-agent", "coasty"]
-)
+@pytest.mark.parametrize("profiles", ["native,ag-ui,cortex,middesk,travelmode,run-agent", "coasty"])
 def test_all_else_asks(profiles: str) -> None:
     settings = load_settings({"publish": True, "profile": profiles})
     for route in make_edge(settings, "redis://x").routes:
-        if route.path not in ("/healthz", "/readyz", "/openapi.json"):
+        if route.path not in PUBLIC:
             assert all(isinstance(one, Asks) for one in route.decisions.values()), route.path
 
 
@@ -214,6 +214,18 @@ async def test_where_the_owner_alone_may_no_other_right_is_enough() -> None:
         await guard.permit(KEY, Action.WATCH, RunId("theirs"), owner_only=True)
     with pytest.raises(RunNotFound):
         await guard.permit(scope_of(x_api_key="n"), Action.WATCH, RunId("mine"), owner_only=True)
+
+
+async def test_who_may_have_some_ids_has_to_name_one() -> None:
+    guard = make_guard({"k": person("command:team-* watch:team-*")})
+    permit = await guard.permit(KEY, Action.COMMAND, None)
+    assert permit.to_name
+    assert not (await permit.also(Action.COMMAND, RunId("team-1"))).to_name
+    with pytest.raises(RunNotFound):
+        await permit.also(Action.COMMAND, RunId("other"))
+    # To watch what somebody is at now, it must be known to be theirs.
+    with pytest.raises(RunNotFound):
+        await guard.permit(KEY, Action.WATCH, None)
 
 
 async def test_nobody_owns_nothing() -> None:

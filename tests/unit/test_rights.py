@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from broker.edge.auth.rights import NO_RIGHTS, Action, Rights, Verdict
 from broker.wire.ids import RunId
 
-YES, NO, IF_OWN = Verdict.YES, Verdict.NO, Verdict.IF_OWN
+YES, NO, IF_OWN, IF_NAMED = Verdict.YES, Verdict.NO, Verdict.IF_OWN, Verdict.IF_NAMED
 OF_RUNS = (Action.WATCH, Action.PUBLISH, Action.COMMAND)
 
 
@@ -20,12 +20,14 @@ OF_RUNS = (Action.WATCH, Action.PUBLISH, Action.COMMAND)
         ("watch:42", Action.WATCH, "42", YES),
         ("watch:42", Action.WATCH, "421", NO),
         ("watch:42", Action.WATCH, "4", NO),
-        ("watch:42", Action.WATCH, None, NO),
+        ("watch:42", Action.WATCH, None, IF_NAMED),
         ("publish:team-*", Action.PUBLISH, "team-1", YES),
         ("publish:team-*", Action.PUBLISH, "team-", YES),
         ("publish:team-*", Action.PUBLISH, "team", NO),
         ("publish:team-*", Action.PUBLISH, "other", NO),
-        ("publish:team-*", Action.PUBLISH, None, NO),
+        ("publish:team-*", Action.PUBLISH, None, IF_NAMED),
+        ("publish:team-*", Action.COMMAND, None, NO),
+        ("command:team-* command:@own", Action.COMMAND, None, IF_OWN),
         ("watch:@own", Action.WATCH, "42", IF_OWN),
         ("command:@own", Action.COMMAND, None, IF_OWN),
         ("watch:@own watch:42", Action.WATCH, "42", YES),

@@ -69,6 +69,13 @@ async def test_what_was_revoked_before_it_began_is_known_at_once() -> None:
         assert not standing.stands(ALICE)
 
 
+async def test_what_was_revoked_while_it_began_ends_as_it_begins() -> None:
+    async with Standing([Paper({"alice"})], look_seconds=9, recheck_seconds=9) as standing:
+        hers = viewer()
+        standing.began(hers, ALICE)
+        assert hers.ending is Ending.RIGHT_ENDED
+
+
 async def test_a_source_that_fails_is_looked_at_again(caplog: pytest.LogCaptureFixture) -> None:
     paper = Paper()
     async with Standing([paper], look_seconds=0.01, recheck_seconds=9) as standing:

@@ -85,3 +85,19 @@ def test_nor_when_it_is_found_while_it_replays() -> None:
     subscriber.move(present.feed)
     assert subscriber.ending is Ending.RIGHT_UNKNOWN
     assert numbers(sink) == []
+
+
+def test_nor_is_one_that_begins_where_there_was_none() -> None:
+    stage = Stage(position=0)
+    subscriber, sink = join(stage, Term(one_run=True), 0)
+    other, other_sink = join(stage, Term(), 0)
+    stage.tail(event(1))
+    assert subscriber.ending is Ending.RIGHT_UNKNOWN
+    assert numbers(sink) == []
+    assert other.ending is None
+    assert numbers(other_sink) == [1]
+    # Once it has begun, it is theirs.
+    late, late_sink = join(stage, Term(one_run=True), 1)
+    stage.tail(event(2))
+    assert late.ending is None
+    assert numbers(late_sink) == [2]

@@ -13,7 +13,13 @@ from broker.edge.auth.rights import Action, Verdict
 from broker.edge.auth.verifier import Verifier
 from broker.engine.log import LogUnavailable
 from broker.wire.ids import RunId
-from broker.wire.problem import Forbidden, NotAuthenticated, RunNotFound, Unavailable
+from broker.wire.problem import (
+    Forbidden,
+    NotAuthenticated,
+    Problem,
+    RunNotFound,
+    Unavailable,
+)
 
 __all__ = ["EVERYONE", "CredentialGuard", "Guard", "Owners"]
 
@@ -116,24 +122,39 @@ class CredentialGuard:
         action: Action,
         run_id: RunId | None,
     ) -> Permit:
-        identity = await self._verifiers[presented.kind].verify(presented, action, run_id)
+        try:
+            identity = await self._verifiers[presented.kind].verify(presented, action, run_id)
+        except Forbidden:
+            raise self._refusal(action, run_id) from None
         self._require(identity)
         verdict = identity.rights.of(action, run_id)
         if owner_only and verdict is Verdict.YES:
             verdict = Verdict.IF_OWN
-        if verdict is Verdict.NO or not (
-            verdict is Verdict.YES or await self._is_own(identity, profile, action, run_id)
-        ):
-            if self._hide_runs and (run_id is not None or action is Action.WATCH):
-                raise RunNotFound
-            raise Forbidden(f"You lack the right: {action}.")
+        match verdict:
+            case Verdict.YES:
+                allowed = True
+            case Verdict.IF_OWN:
+                allowed = await self._is_own(identity, profile, action, run_id)
+            case Verdict.IF_NAMED:
+                # Which run is asked for is known later: see `RunCreator`.
+                allowed = action is Action.COMMAND
+            case Verdict.NO:
+                allowed = False
+        if not allowed:
+            raise self._refusal(action, run_id)
         return Permit(
             identity,
             run_id,
             verdict is Verdict.IF_OWN,
+            verdict is Verdict.IF_NAMED,
             partial(self._require, identity),
             partial(self._decide, presented, profile, owner_only),
         )
+
+    def _refusal(self, action: Action, run_id: RunId | None) -> Problem:
+        if self._hide_runs and (run_id is not None or action is Action.WATCH):
+            return RunNotFound()
+        return Forbidden(f"You lack the right: {action}.")
 
     def _require(self, identity: Identity) -> None:
         if not self._stands(identity):
@@ -170,7 +191,7 @@ class _Everyone:
         return await self._any(action, run_id)
 
     async def _any(self, action: Action, run_id: RunId | None) -> Permit:
-        return Permit(ANYONE, run_id, False, _holds, self._any)
+        return Permit(ANYONE, run_id, False, False, _holds, self._any)
 
 
 def _holds() -> None:

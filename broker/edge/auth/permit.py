@@ -19,6 +19,8 @@ class Permit:
     """The run that it is for; `None` where there is none, or none yet."""
     owned: bool
     """Whether it rests on whose run it is: not valid for another run in the same place."""
+    to_name: bool
+    """Whether it is for a new run alone whose id is given, and is one that they may use."""
     check: Callable[[], None] = field(repr=False)
     """Returns if it still holds, for what takes its time.
 

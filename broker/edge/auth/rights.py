@@ -39,6 +39,8 @@ class Verdict(Enum):
     YES = auto()
     IF_OWN = auto()
     """If the run is their own."""
+    IF_NAMED = auto()
+    """If they say which run, and that is one of those."""
     NO = auto()
 
 
@@ -97,7 +99,10 @@ class Rights:
             or run_id.startswith(self._prefixes.get(action, ()))
         ):
             return Verdict.YES
-        return Verdict.IF_OWN if action in self._own else Verdict.NO
+        if action in self._own:
+            return Verdict.IF_OWN
+        some = action in self._prefixes or action in self._runs
+        return Verdict.IF_NAMED if some and run_id is None else Verdict.NO
 
     def _add(self, text: str) -> None:
         if text in (Action.ADMIN, Action.METRICS):

@@ -83,8 +83,11 @@ class Standing:
     def began(self, subscriber: Subscriber, identity: Identity) -> None:
         """A stream has begun for somebody."""
         self._present[subscriber] = identity
+        if self._revoked(identity):
+            # Since it was let in: nobody looks at it again before the next revocation.
+            subscriber.end(Ending.RIGHT_ENDED)
         if identity.again is not None:
-            self._due.put(subscriber, time.monotonic() + self._recheck_seconds)
+            self._due.put(subscriber, time.monotonic() + self._rest(identity))
 
     def left(self, subscriber: Subscriber) -> None:
         """Its connection is over."""
@@ -92,6 +95,14 @@ class Standing:
         self._due.discard(subscriber)
 
     # ---- inside
+
+    def _rest(self, identity: Identity) -> float:
+        """How long it need not be asked for anew. From when it was proved, which may be a while
+        ago: so all who rest on the same proof are due at once, and can share the next."""
+        if identity.issued_at is None:
+            return self._recheck_seconds
+        age = time.time() - identity.issued_at
+        return min(max(self._recheck_seconds - age, 0), self._recheck_seconds)
 
     def _revoked(self, identity: Identity) -> bool:
         return any(source.revoked(identity) for source in self._sources)

@@ -1,6 +1,7 @@
 """`POST /v1/runs/{run_id}/commands`: says something to a run's worker."""
 
 import hashlib
+import json
 
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
@@ -50,18 +51,25 @@ class CommandsEndpoint(IntakeEndpoint):
             self._intake.check_rate(run_id)
             new = parse_command(await self._intake.whole(body))
             self._intake.rates.take(run_id, 1)
-            appended = await self._append(run_id, new, key)
+            appended = await self._append(run_id, new, _name(key, permit.subject))
             self._intake.stats.commands += 1
             shown = None if appended.id is None else str(appended.id)
             return json_response({"id": shown, "open": appended.open}, 202)
 
         await self._intake.serve(scope, receive, send, command)
 
-    async def _append(self, run_id: RunId, new: NewCommand, key: str | None) -> CommandAppended:
-        name = None if key is None else f"key:{hashlib.sha256(key.encode()).hexdigest()}"
+    async def _append(self, run_id: RunId, new: NewCommand, name: str | None) -> CommandAppended:
         try:
             return await self._commands.append(run_id, new.type, new.data, idempotency_key=name)
         except (RedisError, OSError, TimeoutError) as error:
             raise refusal(error, run_id, _NOT_ASKED) from error
         except AppendError as error:
             raise refusal(error, run_id, _NOT_SAID) from error
+
+
+def _name(key: str | None, subject: str | None) -> str | None:
+    """What the command goes by: one person's key is not another's."""
+    if key is None:
+        return None
+    text = key if subject is None else json.dumps([subject, key])
+    return f"key:{hashlib.sha256(text.encode()).hexdigest()}"

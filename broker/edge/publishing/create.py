@@ -1,5 +1,7 @@
 """`POST /v1/runs`: asks for a run; and the same for the routes of profiles."""
 
+import json
+
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -70,6 +72,8 @@ class RunCreator:
             Problem: it was not asked for, or nobody knows.
         """
         key = idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
+        await _check_id(permit, new.run_id)
+        owner = _owner(permit, new.owner)
         self._intake.check_rate(None)
         self._intake.rates.take(None, 1)
         try:
@@ -78,7 +82,8 @@ class RunCreator:
                 profile=self._profile,
                 agent=new.agent,
                 input=new.input,
-                idempotency_key=None if key is None else f"{self._profile} {key}",
+                idempotency_key=None if key is None else self._key(key, permit.subject),
+                owner=owner,
                 queued=self._queued,
                 dense=self._dense,
             )
@@ -93,6 +98,13 @@ class RunCreator:
         if not created.repeated:
             self._intake.stats.runs += 1
         return created.run_id
+
+    def _key(self, key: str, subject: str | None) -> str:
+        """The key as one of this profile, and of who asks: another's is another key."""
+        if subject is None:
+            return f"{self._profile} {key}"
+        # As JSON, in which no two lists are written alike, and which no profile's name begins like.
+        return json.dumps([self._profile, subject, key])
 
 
 class CreateEndpoint(IntakeEndpoint):
@@ -110,21 +122,41 @@ class CreateEndpoint(IntakeEndpoint):
             idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
             self._intake.check_rate(None)
             new = parse_new_run(await self._intake.whole(body))
-            await _check_id(permit, new.run_id)
             document = run_document(scope, await self._creator.create(new, headers, permit))
             return json_response(document, 201, location=document["events_url"])
 
         await self._intake.serve(scope, receive, send, create)
 
 
+def _owner(permit: Permit, named: str | None) -> str | None:
+    """The subject whose run it is going to be.
+
+    Raises:
+        Forbidden: it is not theirs to name another one.
+    """
+    if named is None or named == permit.subject:
+        return permit.subject
+    if permit.owned:
+        raise Forbidden("You may ask for runs of your own, not for others: leave owner out.")
+    return named
+
+
 async def _check_id(permit: Permit, run_id: RunId | None) -> None:
+    """Returns if the run may have this id, or one that is made for it.
+
+    Raises:
+        Problem: it may not, or it can't be found out.
+    """
     if run_id is None:
+        if permit.to_name:
+            raise Forbidden("You may ask for runs with some ids only: give a run_id that is one.")
         return
     try:
         await permit.also(Action.COMMAND, run_id)
     except (Forbidden, RunNotFound):
         # The same whether there is such a run or not.
-        raise Forbidden("You may ask for runs, but not choose this id: leave run_id out.") from None
+        hint = "give another run_id" if permit.to_name else "leave run_id out"
+        raise Forbidden(f"You may ask for runs, but not choose this id: {hint}.") from None
 
 
 def run_document(scope: Scope, run_id: RunId) -> dict[str, str]:

@@ -1,14 +1,17 @@
-"""The JSON that is taken: an event, a command, a new run. Pure: bytes in, checked values out.
+"""The JSON that is taken: an event, a command, a new run, a ticket. Pure: bytes in, checked values
+out.
 
 Members that are not known are refused: a misspelt one would be ignored in silence, and the event
 lack what it was meant to have.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from broker.edge.auth.rights import Action
+from broker.edge.auth.tickets import TICKET_ACTIONS
 from broker.edge.publishing.origin import GREATEST_SEQUENCE, Origin, is_producer, named_producer
 from broker.redis.appending import NewEvent
 from broker.wire.event import is_event_type
@@ -16,25 +19,31 @@ from broker.wire.ids import RunId, is_run_id
 from broker.wire.problem import BadBody
 
 __all__ = [
+    "MOST_OWNER_CHARACTERS",
     "MOST_TYPE_CHARACTERS",
     "MOST_VIEWED_CHARACTERS",
     "NewCommand",
     "NewRun",
+    "NewTicket",
     "PublishedEvent",
     "parse_command",
     "parse_event",
     "parse_new_run",
+    "parse_new_ticket",
 ]
 
 MOST_TYPE_CHARACTERS: Final = 256
 MOST_VIEWED_CHARACTERS: Final = 256
 """Of a status or a phase."""
+MOST_OWNER_CHARACTERS: Final = 256
+"""As of the subjects that credentials have."""
 
 _NO_DATA: Final = "{}"
 _SHOWN: Final = 64
 _EVENT_MEMBERS: Final = ("type", "data", "final", "status", "phase", "producer", "sequence")
 _COMMAND_MEMBERS: Final = ("type", "data")
-_RUN_MEMBERS: Final = ("run_id", "agent", "input")
+_RUN_MEMBERS: Final = ("run_id", "agent", "input", "owner")
+_TICKET_MEMBERS: Final = ("rights", "seconds")
 
 
 class PublishedEvent(NamedTuple):
@@ -66,6 +75,17 @@ class NewRun(NamedTuple):
     """Empty for any."""
     input: str
     """JSON."""
+    owner: str | None = None
+    """The subject whose run it is to be; `None` for that of who asks."""
+
+
+class NewTicket(NamedTuple):
+    """A ticket that is asked for."""
+
+    actions: Sequence[Action]
+    """What it is to allow; at least one."""
+    seconds: int | None
+    """How long it is to last; `None`: as long as can be."""
 
 
 def parse_event(text: bytes, line: int | None = None) -> PublishedEvent:
@@ -121,8 +141,35 @@ def parse_new_run(text: bytes) -> NewRun:
     if agent is not None and not (isinstance(agent, str) and is_run_id(agent)):
         # What workers may call themselves; there are keys named after agents.
         raise BadBody("agent is not 1 to 128 of A-Z a-z 0-9 _ -")
+    owner = document.get("owner")
+    if owner is not None and not (
+        isinstance(owner, str) and 1 <= len(owner) <= MOST_OWNER_CHARACTERS
+    ):
+        raise BadBody(f"owner is not a text of 1 to {MOST_OWNER_CHARACTERS} characters")
     return NewRun(
-        None if run_id is None else RunId(run_id), agent or "", _json_of(document, "input", "null")
+        None if run_id is None else RunId(run_id),
+        agent or "",
+        _json_of(document, "input", "null"),
+        owner,
+    )
+
+
+def parse_new_ticket(text: bytes) -> NewTicket:
+    """The ticket that a JSON object asks for; an empty one for a ticket to watch.
+
+    Raises:
+        BadBody: it is not one.
+    """
+    document = _object(text, _TICKET_MEMBERS)
+    rights = document.get("rights", [Action.WATCH])
+    if not isinstance(rights, list) or not rights or any(r not in TICKET_ACTIONS for r in rights):
+        raise BadBody(f"rights is not a list of {', '.join(TICKET_ACTIONS)}")
+    seconds = document.get("seconds")
+    if seconds is not None and (type(seconds) not in (int, float) or seconds < 1 or seconds % 1):
+        raise BadBody("seconds is not a whole number from 1 on")
+    return NewTicket(
+        [action for action in TICKET_ACTIONS if action in rights],
+        None if seconds is None else int(seconds),
     )
 
 

@@ -14,6 +14,7 @@ from broker.edge.openapi_parts import (
     reference,
 )
 from broker.edge.publishing.documents import (
+    MOST_OWNER_CHARACTERS,
     MOST_TYPE_CHARACTERS,
     MOST_VIEWED_CHARACTERS,
 )
@@ -77,6 +78,12 @@ def publishing_schemas() -> Document:
                 "run_id": {"type": ["string", "null"], "pattern": f"^{RUN_ID_PATTERN}$"},
                 "agent": {"type": ["string", "null"], "pattern": f"^{RUN_ID_PATTERN}$"},
                 "input": {"description": "Whatever the worker takes."},
+                "owner": {
+                    "type": ["string", "null"],
+                    "minLength": 1,
+                    "maxLength": MOST_OWNER_CHARACTERS,
+                    "description": "The subject whose run it is to be, for who asks for others.",
+                },
             },
         ),
         "NewCommand": closed_object(

@@ -2,20 +2,23 @@
 --
 -- ARGV: 2 the producer's field · 3 sequence of the first event · 4 number that dense ids begin above,
 -- or '' for ids that Redis makes · 5 seconds to keep the run, 6 the same once it has ended · 7 the
--- lease in ms or '' · 8 why the run is lost after it · 9 most entries or '' · 10 number of words of
--- fields to set, those words · then type, data and '1' or '0' for final of each event.
+-- lease in ms or '' · 8 why the run is lost after it · 9 most entries or '' · 10 the owner or '' · 11
+-- number of words of fields to set, those words · then type, data and '1' or '0' for final of each
+-- event.
 --
--- Answers {'appended', how many were there already, id or '' of each ...}, {'ended', id} or
--- {'not dense'}. All that can go wrong, but for missing rights, does so before the first write.
+-- Answers {'appended', how many were there already, id or '' of each ...}, {'ended', id},
+-- {'other owner'} or {'not dense'}. All that can go wrong, but for missing rights, does so before the first write.
 
 local producer, sequence, above = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local retention, lease, limit = ARGV[5], tonumber(ARGV[7]), ARGV[9]
-local first_event = 11 + tonumber(ARGV[10])
+local owner = ARGV[10]
+local first_event = 12 + tonumber(ARGV[11])
 local count = (#ARGV - first_event + 1) / 3
 
 -- What was appended before.
 local ids = {}
-local known, ours, lost = unpack(redis.call('HMGET', meta, producer, 'final', 'lost'))
+local known, ours, lost, owned_by = unpack(
+  redis.call('HMGET', meta, producer, 'final', 'lost', 'owner'))
 local fresh = 1
 if known then
   local last, last_id, first, first_id = string.match(known, '^(%d+) (%S+) (%d+) (%S+)$')
@@ -44,6 +47,9 @@ end
 local ended = final_id(ours)
 if ended then
   return {'ended', ended}
+end
+if owner ~= '' and owned_by and owned_by ~= owner then
+  return {'other owner'}
 end
 
 local number
@@ -81,7 +87,7 @@ for index = fresh, count do
   end
 end
 
-local fields = {meta, unpack(ARGV, 11, first_event - 1)}
+local fields = {meta, unpack(ARGV, 12, first_event - 1)}
 local function set(name, value)
   fields[#fields + 1], fields[#fields + 2] = name, value
 end
@@ -98,6 +104,9 @@ elseif lease then
   set('lease', whole(now + lease))
   set('heard', whole(now))
   set('lost', ARGV[8])
+end
+if owner ~= '' and not owned_by then
+  set('owner', owner)
 end
 if #fields > 1 then
   redis.call('HSET', unpack(fields))

@@ -57,12 +57,18 @@ end
 -- The stream's newest entry, or nil.
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 
--- A stream that was deleted takes with it what was known of its events: the run begins anew.
+-- A stream that was deleted takes with it what was known of its events, and whose they were: the run
+-- begins anew. One that has not begun yet keeps its owner.
 if not newest and redis.call('EXISTS', stream) == 0 then
+  local begun = false
   for _, name in ipairs(redis.call('HKEYS', meta)) do
     if name == 'final' or string.sub(name, 1, 2) == 'p:' then
       redis.call('HDEL', meta, name)
+      begun = true
     end
+  end
+  if begun then
+    redis.call('HDEL', meta, 'owner')
   end
 end
 
