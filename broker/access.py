@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from broker.edge.auth.api_keys import ApiKeys
+from broker.edge.auth.api_keys import ApiKeys, ApiKeysUnusable
 from broker.edge.auth.bearer import Bearer
 from broker.edge.auth.forward import ForwardAuth
 from broker.edge.auth.guard import EVERYONE, CredentialGuard, Guard
@@ -13,7 +13,7 @@ from broker.edge.auth.origins import Origins
 from broker.edge.auth.revoked import Revoked
 from broker.edge.auth.standing import Source, Standing
 from broker.edge.auth.tickets import Tickets
-from broker.edge.auth.token_keys import Jwks, KeyFile, TokenKeys
+from broker.edge.auth.token_keys import Jwks, KeyFile, KeyFileUnusable, TokenKeys
 from broker.edge.auth.tokens import TokenRules, Tokens
 from broker.edge.auth.verifier import Verifier
 from broker.edge_settings import names
@@ -21,12 +21,14 @@ from broker.redis.catalogue import Catalogue
 from broker.redis.deployment import Deployment
 from broker.redis.owners import RedisOwners
 from broker.redis.revocations import RedisRevocations
-from broker.settings import Settings
+from broker.settings import Settings, SettingsError
 
 __all__ = ["Access", "make_access"]
 
 _SHORTEST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 2.0
+_LONGEST_SHARE_SECONDS = 1.0
+"""How long one answer of forward auth serves all who ask for the same anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue
     Raises:
         SettingsError: a file that they name can't be used.
     """
-    origins = Origins(names(settings.cors_origins))
+    origins = Origins(names(settings.cors_origins), credentials=settings.cors_credentials)
     kinds = settings.credential_kinds
     if not kinds:
         return Access(EVERYONE, origins)
@@ -64,7 +66,10 @@ def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue
     ]
     api_keys = None
     if settings.api_keys_file is not None:
-        api_keys = ApiKeys(settings.api_keys_file)
+        try:
+            api_keys = ApiKeys(settings.api_keys_file)
+        except ApiKeysUnusable as error:
+            raise SettingsError(f"api_keys_file: {error}") from None
         sources.append(api_keys)
     tokens = None
     if settings.checks_tokens:
@@ -72,12 +77,16 @@ def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue
         tokens = Tokens(_token_rules(settings), keys)
         if isinstance(keys, Jwks):
             attendants.append(keys)
+    heartbeat, answer = settings.heartbeat_seconds, settings.forward_auth_timeout_seconds
+    recheck_seconds = max(heartbeat / 2, heartbeat - answer - _LONGEST_SHARE_SECONDS)
     forward = None
     if settings.forward_auth_url is not None:
         forward = ForwardAuth(
             settings.forward_auth_url,
             timeout_seconds=settings.forward_auth_timeout_seconds,
             cache_seconds=settings.forward_auth_cache_seconds,
+            share_seconds=min(_LONGEST_SHARE_SECONDS, recheck_seconds / 2),
+            session_cookie=settings.session_cookie,
         )
         attendants.append(forward)
     tickets = None
@@ -98,11 +107,10 @@ def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue
     look_seconds = min(
         max(settings.heartbeat_seconds / 4, _SHORTEST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS
     )
-    heartbeat, answer = settings.heartbeat_seconds, settings.forward_auth_timeout_seconds
     standing = Standing(
         sources,
         look_seconds=look_seconds,
-        recheck_seconds=max(heartbeat / 2, heartbeat - answer - 1),
+        recheck_seconds=recheck_seconds,
     )
     guard = CredentialGuard(
         verifiers,
@@ -118,7 +126,10 @@ def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue
 def _token_keys(settings: Settings) -> TokenKeys:
     algorithms = names(settings.jwt_algorithms)
     if settings.jwt_key_file is not None:
-        return KeyFile(settings.jwt_key_file, algorithms)
+        try:
+            return KeyFile(settings.jwt_key_file, algorithms)
+        except KeyFileUnusable as error:
+            raise SettingsError(f"jwt_key_file: {error}") from None
     assert settings.jwt_jwks_url is not None
     return Jwks(settings.jwt_jwks_url, algorithms, keep_seconds=settings.jwt_jwks_seconds)
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import click
@@ -11,9 +12,13 @@ from broker import __version__
 from broker.commands.check import run_check
 from broker.commands.demo import run_demo
 from broker.commands.failure import UNUSABLE, CommandFailed
+from broker.commands.key import run_key
 from broker.commands.publish import run_publish
+from broker.commands.revoke import LEAST_DAYS, run_revoke
 from broker.commands.serve import run_serve
 from broker.commands.tail import run_tail
+from broker.commands.ticket import run_ticket
+from broker.edge.auth.tickets import MOST_SECONDS
 from broker.logging import configure_logging
 from broker.redis.embedded import EmbeddedError
 from broker.server.listening import AddressInUse
@@ -80,6 +85,9 @@ def cli() -> None:
       runcast publish RUN   append to a run
       runcast tail RUN      watch a run
       runcast check         is this Redis fit for it?
+      runcast key NAME      make an API key
+      runcast ticket RUN    make a ticket to watch a run
+      runcast revoke        end credentials before their time
     """
     # What matters is said in one line at the end; a command that runs a server says more.
     configure_logging("error", "console")
@@ -248,6 +256,131 @@ def check(as_json: bool, **flags: Any) -> None:
     Exit codes: 0 no problem (there may be warnings), 1 a problem.
     """
     run_check(flags, as_json=as_json)
+
+
+@cli.command(context_settings=_HELP)
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--right",
+    "rights",
+    multiple=True,
+    required=True,
+    metavar="RIGHT",
+    help="What it allows, such as watch:*, publish:team-*, command:@own, admin or metrics; may be "
+    "given several times.",
+)
+@click.option("--subject", metavar="NAME", help="Whose it is: the owner of the runs it asks for.")
+@click.option(
+    "--expires-days",
+    type=click.IntRange(1, 36_500),
+    metavar="N",
+    help="How long it lasts.  [default: until it is taken out of the file]",
+)
+@click.option(
+    "--append",
+    "append_to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Append the entry to this file, instead of showing it.",
+)
+def key(
+    name: str,
+    rights: tuple[str, ...],
+    subject: str | None,
+    expires_days: int | None,
+    append_to: Path | None,
+) -> None:
+    """Make an API key, and its entry for the file that api_keys_file names.
+
+    \b
+      runcast key dashboard --right 'watch:*'
+      runcast key ci --right 'publish:ci-*' --expires-days 90 --append keys.toml
+      KEY=$(runcast key worker --right 'publish:*' --append keys.toml)
+
+    The key goes to standard output, and nowhere else: the entry has only its hash. Edges notice
+    within seconds that the file has changed.
+    """
+    run_key(name, rights, subject=subject, expires_days=expires_days, append_to=append_to)
+
+
+@cli.command(context_settings=_HELP)
+@click.argument("run_id", metavar="RUN")
+@click.option("--subject", metavar="NAME", help="Who it is for, as their tokens call them.")
+@click.option(
+    "--right",
+    "rights",
+    multiple=True,
+    type=click.Choice(["watch", "publish", "command"]),
+    help="What it allows; may be given several times.  [default: watch]",
+)
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, MOST_SECONDS),
+    help="How long it lasts.  [default: the setting ticket_seconds]",
+)
+@click.option("--url", metavar="URL", help="The edge: prints the URL of the run's events as well.")
+@settings_options("ticket_secret", "ticket_seconds", "ticket_audience")
+def ticket(
+    run_id: str,
+    subject: str | None,
+    rights: tuple[str, ...],
+    seconds: int | None,
+    url: str | None,
+    **flags: Any,
+) -> None:
+    """Make a ticket by hand: whoever has it may watch this run, until it ends.
+
+    \b
+      runcast ticket 42
+      runcast ticket 42 --seconds 3600 --url https://runs.example.com
+
+    The ticket goes to standard output. It is good at every edge with the same ticket_secret, which
+    is best set by RUNCAST_TICKET_SECRET or in runcast.toml: others on this machine can read flags.
+    """
+    settings = load_settings(flags, listens=False)
+    run_ticket(settings, run_id, subject=subject, rights=rights, seconds=seconds, url=url)
+
+
+@cli.command(context_settings=_HELP)
+@click.option(
+    "--subject", "subjects", multiple=True, metavar="NAME", help="All that a subject has."
+)
+@click.option("--key", "keys", multiple=True, metavar="NAME", help="An API key, by its name.")
+@click.option(
+    "--token", "tokens", multiple=True, metavar="JTI", help="A token or ticket, by its jti."
+)
+@click.option(
+    "--keep-days",
+    type=click.IntRange(LEAST_DAYS, 3650),
+    default=90,
+    show_default=True,
+    help="How long revocations are kept; longer than any of your tokens lasts.",
+)
+@settings_options("redis_url", "redis_timeout_seconds", "embedded_directory", "revocations_key")
+def revoke(
+    subjects: tuple[str, ...],
+    keys: tuple[str, ...],
+    tokens: tuple[str, ...],
+    keep_days: int,
+    **flags: Any,
+) -> None:
+    """Revoke credentials: edges end their streams within one heartbeat, and refuse them.
+
+    \b
+      runcast revoke --subject ada
+      runcast revoke --key ci --key old-ci
+      runcast revoke --token 5f0c8a2e
+
+    What was made until now is revoked, tickets made with it included; tokens that your identity
+    provider gives out afterwards are good. API keys have no date: one that is revoked by its name
+    stays so, and is best taken out of the file as well.
+    """
+    marks = [
+        *(f"subject:{name}" for name in subjects),
+        *(f"key:{name}" for name in keys),
+        *(f"token:{name}" for name in tokens),
+    ]
+    run_revoke(load_settings(flags, listens=False), marks, keep_days)
 
 
 def main() -> None:

@@ -56,7 +56,8 @@ class EdgeSettings(BaseSettings):
     )
     insecure: bool = Field(
         False,
-        description="Allow an address other than loopback although no authentication is set up.",
+        description="Allow an address other than loopback although no authentication is set up, and "
+        "a jwt_jwks_url without TLS.",
     )
 
     redis_url: SecretStr | None = Field(

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
+from broker.edge.auth.claims import ClaimedRights, claim_path
 from broker.edge.auth.identity import CredentialKind
 from broker.edge.auth.rights import Rights
+from broker.edge.limits import ConnectionLimits, StreamLimits, connections_that_fit
 from broker.edge_settings import CONFIG_FILE, PREFIX, Count, EdgeSettings, Seconds, names
 
 __all__ = ["CONFIG_FILE", "Settings", "SettingsError", "load_settings"]
@@ -130,21 +132,28 @@ class Settings(EdgeSettings):
     trusted_proxies: str = Field(
         "",
         description="Addresses or networks of the proxies whose X-Forwarded-For is believed, "
-        "comma-separated.",
+        "comma-separated; without any, the header is not read.",
     )
 
     max_connections: Count | None = Field(
         None,
-        description="Connections of one process, of all kinds; without it, what the limit of open "
-        "files allows.",
+        description="The most connections of one process, of all kinds; more are answered 503. "
+        "Without it, what the limit of open files (ulimit -n) leaves room for.",
     )
     max_connections_per_address: Count | None = Field(
-        None, description="The same from one address, proxies that are trusted excepted."
+        None,
+        description="The same from one address (of IPv6, one /64), proxies that are trusted "
+        "excepted.",
     )
     connections_per_second: Count | None = Field(
-        None, description="New connections that one process takes, on average."
+        None,
+        description="New connections that one process takes, on average; as many may come at once.",
     )
-    max_streams: Count | None = Field(None, description="Viewers of one process.")
+    max_streams: Count | None = Field(
+        None,
+        description="The most viewers of one process, long polls included; more are asked to come "
+        "back.",
+    )
     max_streams_per_address: Count | None = Field(
         None, description="The same from one address (of IPv6, one /64), as proxies say it."
     )
@@ -156,12 +165,14 @@ class Settings(EdgeSettings):
         "comes back.",
     )
     max_request_line_bytes: int = Field(
-        8 << 10, ge=256, le=1 << 16, description="The most bytes of a request's target."
+        8 << 10, ge=256, le=1 << 16, description="The most bytes of a request's target (414)."
     )
     max_headers_bytes: int = Field(
-        32 << 10, ge=1024, le=1 << 16, description="The most bytes of a request's headers."
+        32 << 10, ge=1024, le=1 << 16, description="The most bytes of a request's headers (431)."
     )
-    headers_seconds: Seconds = Field(10, description="How long a client may take to send them.")
+    headers_seconds: Seconds = Field(
+        10, description="How long a client may take to send a request's head (408)."
+    )
 
     @property
     def credential_kinds(self) -> frozenset[CredentialKind]:
@@ -179,6 +190,29 @@ class Settings(EdgeSettings):
         if kinds and self.ticket_secret is not None:
             kinds.add(CredentialKind.TICKET)
         return frozenset(kinds)
+
+    @property
+    def connection_limits(self) -> ConnectionLimits:
+        """Bounds on connections and heads of requests."""
+        return ConnectionLimits(
+            connections=self.max_connections or connections_that_fit(),
+            per_address=self.max_connections_per_address,
+            per_second=self.connections_per_second,
+            trusted_proxies=names(self.trusted_proxies),
+            request_line_bytes=self.max_request_line_bytes,
+            headers_bytes=self.max_headers_bytes,
+            headers_seconds=self.headers_seconds,
+        )
+
+    @property
+    def stream_limits(self) -> StreamLimits:
+        """Bounds on streams."""
+        return StreamLimits(
+            streams=self.max_streams,
+            per_address=self.max_streams_per_address,
+            per_subject=self.max_streams_per_subject,
+            per_run=self.max_streams_per_run,
+        )
 
     @property
     def checks_tokens(self) -> bool:
@@ -237,13 +271,30 @@ class Settings(EdgeSettings):
         Settings.model_construct(jwt_roles=text).role_rights  # noqa: B018
         return text
 
+    @field_validator("jwt_rights")
+    @classmethod
+    def _rights_have_form(cls, text: str) -> str:
+        ClaimedRights(text, None, None, {})
+        return text
+
+    @field_validator("jwt_subject_claim", "jwt_rights_claim", "jwt_roles_claim")
+    @classmethod
+    def _claims_have_form(cls, name: str | None) -> str | None:
+        if name is not None:
+            claim_path(name)
+        return name
+
     @field_validator("jwt_jwks_url", "forward_auth_url")
     @classmethod
     def _urls_have_form(cls, url: str | None) -> str | None:
         if url is not None:
             parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            # A port that is none raises by itself.
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            if not usable:
                 raise ValueError("must be an http:// or https:// URL")
+            if parts.username is not None:
+                raise ValueError("must have no user and password: URLs are shown")
         return url
 
     @field_validator("cors_origins")
@@ -287,6 +338,12 @@ class Settings(EdgeSettings):
                 raise ValueError("jwt_issuer: set it to the iss of your identity provider's tokens")
             if self.jwt_algorithms.startswith("HS"):
                 raise ValueError("jwt_algorithms: HS has no public keys; set jwt_key_file")
+            parts = urlsplit(self.jwt_jwks_url)
+            if parts.scheme == "http" and not (self.insecure or _is_loopback(parts.hostname or "")):
+                raise ValueError(
+                    "jwt_jwks_url: use https://, or add --insecure: whoever is in between could "
+                    "put in a key of their own"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """Rights: what somebody may do, with which runs. Pure.
 
 A right is written as `action:runs`. The runs are `*` for all, `team-*` for those whose id begins
-so, an id for that one, or `@own` for those whose recorded owner they are. `admin` and `metrics` are of
-the edge, not of runs, and stand alone.
+so, an id for that one, or `@own` for those whose recorded owner they are. `admin` and `metrics` are
+of the edge, not of runs, and stand alone.
 """
 
 import re
