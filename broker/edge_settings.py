@@ -1,6 +1,7 @@
 """The settings of what an edge does; who may have it do so is in `broker.settings`, which is the
 whole."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -21,6 +22,7 @@ from broker.redis.addresses import parse_addresses
 from broker.redis.catalogue import Reading
 from broker.redis.streams import KeyTemplate
 from broker.redis.tail import Strategy, TailSettings
+from broker.telemetry.installed import can_export
 from broker.wire.event import EventFormat, TerminalRule
 from broker.wire.folding import FoldRule
 from broker.wire.request import RequestLimits
@@ -33,6 +35,14 @@ PREFIX: Final = "RUNCAST_"
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Field(ge=1024, le=1 << 32)]
+
+
+def _user_data() -> Path:
+    try:
+        return Path(platformdirs.user_data_dir("runcast"))
+    except RuntimeError:
+        # A container's user may have neither a name nor a home.
+        return Path(tempfile.gettempdir()) / "runcast"
 
 
 class EdgeSettings(BaseSettings):
@@ -73,7 +83,7 @@ class EdgeSettings(BaseSettings):
         "its own.",
     )
     embedded_directory: Path = Field(
-        Path(platformdirs.user_data_dir("runcast")) / "valkey",
+        _user_data() / "valkey",
         description="Where the embedded Valkey keeps its data.",
     )
     embedded_port: int = Field(
@@ -251,6 +261,11 @@ class EdgeSettings(BaseSettings):
         "info", description="The least severe log level that is written."
     )
     log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
+    traces: bool = Field(
+        False,
+        description="Export OpenTelemetry traces over OTLP/HTTP, to where the standard OTEL_… "
+        "variables say. Wants runcast[otel].",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -295,6 +310,13 @@ class EdgeSettings(BaseSettings):
         if text is not None:
             TerminalRule.parse(text)
         return text
+
+    @field_validator("traces")
+    @classmethod
+    def _traces_can_be_exported(cls, traces: bool) -> bool:
+        if traces and not can_export():
+            raise ValueError("wants packages that are not installed: install runcast[otel]")
+        return traces
 
     @property
     def keys(self) -> KeyTemplate:
