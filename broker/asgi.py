@@ -19,7 +19,7 @@ def _make_app() -> ASGIApp:
         # An embedded one would be started by each of the server's processes, which may be many.
         raise SettingsError("redis_url: set RUNCAST_REDIS_URL; only runcast serve embeds a server")
     configure_logging(settings.log_level, settings.log_format)
-    return make_edge(settings, settings.redis_url.get_secret_value()).app
+    return make_edge(settings, settings.redis_url.get_secret_value(), listens=False).app
 
 
 app = _make_app()

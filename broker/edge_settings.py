@@ -66,8 +66,8 @@ class EdgeSettings(BaseSettings):
     )
     insecure: bool = Field(
         False,
-        description="Allow an address other than loopback although no authentication is set up, and "
-        "a jwt_jwks_url without TLS.",
+        description="Allow an address other than loopback although no authentication is set up, "
+        "and a jwt_jwks_url without TLS.",
     )
 
     redis_url: SecretStr | None = Field(

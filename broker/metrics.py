@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from broker import __version__
 from broker.edge.publishing.stats import PublishingStats
+from broker.edge.refusals import ConnectionRefusal, Refusals, RequestRefusal, StreamLimit
 from broker.engine.ending import Ending
 from broker.engine.hub import Hub
 from broker.engine.stats import LATENCY_BUCKETS
@@ -32,28 +33,37 @@ __all__ = ["EdgeCollector", "make_registry"]
 
 
 def make_registry(
-    hub: Hub, tail: RedisTail, log: RedisLog, writing: PublishingStats
+    hub: Hub, tail: RedisTail, log: RedisLog, writing: PublishingStats, refusals: Refusals
 ) -> CollectorRegistry:
     """A registry of its own for one edge, so that two in a process don't mix."""
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    registry.register(EdgeCollector(hub, tail, log, writing))
+    registry.register(EdgeCollector(hub, tail, log, writing, refusals))
     return registry
 
 
 class EdgeCollector(Collector):
-    def __init__(self, hub: Hub, tail: RedisTail, log: RedisLog, writing: PublishingStats) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        tail: RedisTail,
+        log: RedisLog,
+        writing: PublishingStats,
+        refusals: Refusals,
+    ) -> None:
         self._hub = hub
         self._tail = tail
         self._log = log
         self._writing = writing
+        self._refusals = refusals
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gauges()
         yield from self._counters()
         yield from self._writes()
+        yield from self._refused()
         yield self._latency()
         yield InfoMetricFamily(
             "runcast_build",
@@ -220,6 +230,27 @@ class EdgeCollector(Collector):
             "Requests to publish, to command or to create a run that were refused, by problem.",
             "problem",
             sorted(writing.refused.items()),
+        )
+
+    def _refused(self) -> Iterator[Metric]:
+        refusals = self._refusals
+        yield _labelled(
+            "runcast_refused_connections",
+            "Connections turned away before anything was read, by what they were too many for.",
+            "reason",
+            ((reason.value, refusals.connections[reason]) for reason in ConnectionRefusal),
+        )
+        yield _labelled(
+            "runcast_refused_requests",
+            "Requests refused before they were whole, by reason.",
+            "reason",
+            ((reason.value, refusals.requests[reason]) for reason in RequestRefusal),
+        )
+        yield _labelled(
+            "runcast_refused_streams",
+            "Streams and long polls refused, by what they were too many for.",
+            "limit",
+            ((limit.value, refusals.streams[limit]) for limit in StreamLimit),
         )
 
     def _latency(self) -> Metric:

@@ -19,6 +19,7 @@ from broker.edge.auth.identity import CredentialKind
 from broker.edge.openapi import make_document
 from broker.edge.publishing.limits import PublishingLimits
 from broker.edge.publishing.stats import PublishingStats
+from broker.edge.refusals import Refusals
 from broker.engine.hub import Hub
 from broker.engine.limits import Limits
 from broker.engine.stats import Stats
@@ -81,7 +82,8 @@ def openapi_document() -> str:
     credentials, serves at `/openapi.json`."""
     return (
         json.dumps(
-            make_document(RequestLimits(), PublishingLimits(), list(CredentialKind)), indent=2
+            make_document(RequestLimits(), PublishingLimits(), list(CredentialKind), admin=True),
+            indent=2,
         )
         + "\n"
     )
@@ -121,7 +123,7 @@ def _families() -> Iterator[Metric]:
     )
     writing = PublishingStats()
     writing.refused["too-large"] = 0
-    return EdgeCollector(hub, tail, log, writing).collect()
+    return EdgeCollector(hub, tail, log, writing, Refusals()).collect()
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from benchmarks.scenarios import (
+    auth,
     burst,
     fan_out,
     idle_memory,
@@ -10,6 +11,7 @@ from benchmarks.scenarios import (
     many_runs,
     neighbours,
     replay,
+    siege,
     slow_viewers,
     storm,
     tokens,
@@ -29,4 +31,6 @@ SCENARIOS: Final[tuple[Scenario[Any], ...]] = (
     slow_viewers.SCENARIO,
     replay.SCENARIO,
     neighbours.SCENARIO,
+    siege.SCENARIO,
+    auth.SCENARIO,
 )

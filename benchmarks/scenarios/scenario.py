@@ -66,9 +66,13 @@ class Scenario(Generic[Parameters]):
     """What the cases differ in."""
     needs: frozenset[Ability] = frozenset()
     stores: frozenset[Store] = frozenset(Store)
+    only: frozenset[str] = frozenset()
+    """Names of the systems that are asked; empty for all that can do what is needed."""
 
     def suits(self, system: System) -> bool:
-        """Whether the system can do what is asked."""
+        """Whether the system is asked, and can do what is needed."""
+        if system.variant if not self.only else system.name not in self.only:
+            return False
         return self.needs <= system.abilities and system.store in self.stores
 
     def parameters(self, *, quick: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ for some dozens of runs.
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, Final
@@ -19,7 +19,7 @@ from benchmarks.systems.process import ServerProcess, answers_http, server_proce
 from benchmarks.systems.system import Ability, Place, Requests, Running, Store, System
 from broker import __version__
 
-__all__ = ["Runcast", "RuncastBlock"]
+__all__ = ["Runcast", "RuncastBlock", "RunningRuncast"]
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _GIT_SECONDS: Final = 10
@@ -27,7 +27,9 @@ _READY: Final = b"GET /readyz HTTP/1.1\r\nHost: benchmark\r\n\r\n"
 _EVENTS: Final = b"GET /v1/runs/{run}/events HTTP/1.1\r\nHost: benchmark\r\n"
 
 
-class _RunningRuncast(Running):
+class RunningRuncast(Running):
+    """An edge that runs."""
+
     def __init__(self, process: ServerProcess, publisher: RedisPublisher, port: int) -> None:
         self._process = process
         self._publisher = publisher
@@ -87,10 +89,21 @@ class Runcast(System):
             *("--log-level", "warning"),
         ]
         environment = {"PYTHONPATH": str(_CHECKOUT), "RUNCAST_TAIL": self.tail}
+        environment |= self.settings(place)
         async with server_process(self.name, command, place, environment) as process:
             await process.until(lambda: answers_http(port, _READY, 200))
             async with RedisPublisher(place.redis_url) as publisher:
-                yield _RunningRuncast(process, publisher, port)
+                yield self.running(process, publisher, port)
+
+    def settings(self, place: Place) -> Mapping[str, str]:
+        """Further settings, as environment variables."""
+        return {}
+
+    def running(
+        self, process: ServerProcess, publisher: RedisPublisher, port: int
+    ) -> "RunningRuncast":
+        """What is there once it runs."""
+        return RunningRuncast(process, publisher, port)
 
 
 class RuncastBlock(Runcast):

@@ -59,6 +59,15 @@ class Running(ABC):
 
     requests: Requests
 
+    def requests_of(self, viewer: int, run: str) -> Requests:
+        """Those of one viewer; with a credential of their own, where the system wants one.
+
+        Args:
+            viewer: their number, from 0.
+            run: the only one that they watch.
+        """
+        return self.requests
+
     @property
     @abstractmethod
     def pids(self) -> Sequence[int]:
@@ -83,6 +92,9 @@ class System(ABC):
     """For tables and plots: ``nchan (Redis)``."""
     store: ClassVar[Store]
     abilities: ClassVar[frozenset[Ability]]
+    variant: ClassVar[bool] = False
+    """Whether it is another one, set up in a way that only some scenarios ask about: those that
+    name it."""
 
     @abstractmethod
     def install(self, say: Callable[[str], None]) -> None:

@@ -1,8 +1,5 @@
 """The demo's page and the facts that it shows, with headers that keep strangers' data harmless."""
 
-import base64
-import hashlib
-import re
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Final
@@ -13,6 +10,7 @@ from starlette.responses import Response
 
 from broker import __version__
 from broker.demo.agent import INDEX_RUN
+from broker.inline_page import content_security_policy
 from broker.redis.streams import KeyTemplate
 from broker.wire.event import EventFormat
 from broker.wire.ids import RunId
@@ -66,30 +64,3 @@ def demo_pages(
         return Response(facts, headers=_COMMON_HEADERS, media_type="application/json")
 
     return {"/": show_page, "/demo.json": show_facts}
-
-
-def content_security_policy(page: str) -> str:
-    """A policy under which `page` runs its own inline script and style, and nothing else.
-
-    Strings can't become markup either: the browser refuses `innerHTML` and its like.
-    """
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_hashes(page, 'script')}",
-            f"style-src {_hashes(page, 'style')}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        )
-    )
-
-
-def _hashes(page: str, element: str) -> str:
-    contents = re.findall(rf"<{element}(?:\s[^>]*)?>(.*?)</{element}>", page, re.DOTALL)
-    digests = (hashlib.sha256(content.encode()).digest() for content in contents)
-    return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

@@ -4,6 +4,7 @@ A session has one current run, which a key names. Who asks in a session begins a
 names that one from then on; who resumes gets the rest of the session's current one.
 """
 
+import hashlib
 from dataclasses import replace
 from typing import Final
 from uuid import uuid4
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broker.edge.abandoned import AbandonedRuns, Commands
+from broker.edge.auth.own_runs import require_same_run
 from broker.edge.auth.permit import Permit
 from broker.edge.auth.rights import Action
 from broker.edge.events import EventsParts
@@ -104,12 +106,15 @@ class AskEndpoint:
         self, permit: Permit, scope: Scope, agent: str, session: str, request: StreamRequest
     ) -> Permit:
         """The permit to watch the session's run: the one that there is, or a new one."""
-        key = f"session:{session}:run"
+        key = _pointer(permit.subject, session)
         if request.resume_from is not None:
             found = await self._parts.pointers.get(key)
             if found is None:
                 raise SessionUnknown(session)
             return await permit.also(Action.WATCH, found)
+        with self._parts.admission.take(scope, permit.subject, None):
+            # No run is begun whose answer would be refused then.
+            pass
         new = NewRun(None, agent, request.input(session))
         run_id = await self._creator.create(new, Headers(scope=scope), permit)
         await self._parts.pointers.set(key, run_id)
@@ -128,13 +133,26 @@ class AskEndpoint:
             delay_seconds=request.delay_seconds,
         )
         first = dialect.greeting(self._parts.hub.retry_milliseconds, None)
-        permit.check()
+        if request.resume_from is None:
+            # Nobody else's can have this place: it was just made.
+            permit.check()
+        else:
+            await require_same_run(permit, opening)
         return Answer(
             permit,
             opening,
             view,
             first,
+            self._profile.name,
             {"runcast-run": run_id},
             compress=self._profile.compress,
             began=await self._abandoned.watched(run_id, self._commands),
         )
+
+
+def _pointer(subject: str | None, session: str) -> str:
+    """The key that has the session's current run. Everyone has sessions of their own, whatever they
+    call them; no name of a session has a colon."""
+    if subject is None:
+        return f"session:{session}:run"
+    return f"session:{hashlib.sha256(subject.encode()).hexdigest()}:{session}:run"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -10,9 +11,12 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from broker.edge.admission import Admission
 from broker.edge.agui_joins import AguiJoins
 from broker.edge.auth.gate import run_of_path
+from broker.edge.auth.own_runs import require_same_run
 from broker.edge.auth.permit import Permit
+from broker.edge.connection_ids import connection_id
 from broker.edge.problems import problem_response
 from broker.edge.streaming import STREAM_HEADERS, Answer, Streamer
 from broker.engine.delivery import View
@@ -46,10 +50,13 @@ __all__ = [
     "EventsParts",
     "EventsPolicy",
     "Statuses",
+    "log_beginning",
     "log_end",
 ]
 
 logger = structlog.get_logger("runcast.stream")
+
+_RETRY_SECONDS: Final = 2
 
 JSON_HEADERS: Final = {
     "cache-control": "no-store",
@@ -90,6 +97,7 @@ class EventsParts:
     pointers: RedisPointers
     statuses: Statuses
     agui_joins: AguiJoins
+    admission: Admission
 
 
 class EventsEndpoint:
@@ -125,13 +133,15 @@ class EventsEndpoint:
         wants_json = request.as_json
         run_id = permit.run_id
         if run_id is None:
-            response = self._come_back("There is no current run.", wants_json=wants_json)
+            response = self._come_back(
+                Unavailable("There is no current run.", _RETRY_SECONDS), wants_json=wants_json
+            )
             await response(scope, receive, send)
             return
         try:
             opening = await self._open(run_id, request)
             if wants_json:
-                response = await self._json(permit, opening, request)
+                response = await self._json(permit, opening, request, scope)
             elif (
                 opening.over
                 or self._expired(opening, request)
@@ -147,9 +157,11 @@ class EventsEndpoint:
         except NotAStream:
             response = problem_response(WrongKeyType(run_id))
         except LogUnavailable:
-            response = self._come_back("Redis can't be reached.", wants_json=wants_json)
+            response = self._come_back(
+                Unavailable("Redis can't be reached.", _RETRY_SECONDS), wants_json=wants_json
+            )
         except Unavailable as problem:
-            response = self._come_back(problem.detail, wants_json=wants_json)
+            response = self._come_back(problem, wants_json=wants_json)
         except Problem as problem:
             response = problem_response(problem)
         await response(scope, receive, send)
@@ -163,7 +175,7 @@ class EventsEndpoint:
             except Problem as misread:
                 response = problem_response(misread)
             else:
-                response = self._come_back(problem.detail, wants_json=wants_json)
+                response = self._come_back(problem, wants_json=wants_json)
         await response(scope, receive, send)
 
     def _parse(self, scope: Scope) -> EventsRequest:
@@ -215,15 +227,18 @@ class EventsEndpoint:
             and request.start.cursor != START
         )
 
-    def _come_back(self, why: str, *, wants_json: bool) -> Response:
+    def _come_back(self, problem: Unavailable, *, wants_json: bool) -> Response:
         """What is answered when nothing can be served now.
 
-        An EventSource gives up for good on 503, so it gets an empty stream and a time to return.
+        An EventSource gives up for good on 503, so it gets an empty stream, a time to return, and
+        the reason as a comment, for who looks.
         """
         milliseconds = self._hub.retry_milliseconds
         if wants_json:
-            return problem_response(Unavailable(why, max(1, round(milliseconds / 1000))))
-        return Response(greeting(milliseconds), headers=STREAM_HEADERS)
+            problem.retry_after_seconds = max(1, round(milliseconds / 1000))
+            return problem_response(problem)
+        why = " ".join(problem.detail.split()).encode()
+        return Response(greeting(milliseconds) + b": " + why + b"\n", headers=STREAM_HEADERS)
 
     # ---- the stream
 
@@ -251,8 +266,11 @@ class EventsEndpoint:
                 headers["runcast-gap"] = page.gap.header()
         view, first = await self._view(opening, request)
         # It took a while to get here.
-        permit.check()
-        answer = Answer(permit, opening, view, first, headers, compress=self._profile.compress)
+        await require_same_run(permit, opening)
+        profile = self._profile
+        answer = Answer(
+            permit, opening, view, first, profile.name, headers, compress=profile.compress
+        )
         await self._parts.streamer.serve(answer, scope, receive, send)
 
     async def _view(self, opening: Opening, request: EventsRequest) -> tuple[View, bytes]:
@@ -298,27 +316,36 @@ class EventsEndpoint:
 
     # ---- the page
 
-    async def _json(self, permit: Permit, opening: Opening, request: EventsRequest) -> Response:
+    async def _json(
+        self, permit: Permit, opening: Opening, request: EventsRequest, scope: Scope
+    ) -> Response:
         if opening.over:
             return await self._page_response(opening, (), final=True)
         deadline = asyncio.get_running_loop().time() + request.wait_seconds
-        while True:
-            seen = opening.feed.end
-            page = await self._hub.page(opening, request.limit)
-            permit.check()
-            events: Sequence[Event] = tuple(
-                event
-                for event in page.events
-                if request.types is None or event.type in request.types
-            )
-            if request.fold:
-                events = fold(events, self._profile.fold)
-            if events or page.gap is not None or page.final or page.more:
-                return await self._page_response(opening, events, page=page)
-            # Types that were not asked for are behind us: the next look begins after them.
-            opening = replace(opening, position=page.last, lenient=False)
-            if not await self._hub.wait_for_move(opening.feed, seen, deadline):
-                return await self._page_response(opening, ())
+        with ExitStack() as waiting:
+            waits = False
+            while True:
+                seen = opening.feed.end
+                page = await self._hub.page(opening, request.limit)
+                await require_same_run(permit, opening)
+                events: Sequence[Event] = tuple(
+                    event
+                    for event in page.events
+                    if request.types is None or event.type in request.types
+                )
+                if request.fold:
+                    events = fold(events, self._profile.fold)
+                if events or page.gap is not None or page.final or page.more:
+                    return await self._page_response(opening, events, page=page)
+                # Types that were not asked for are behind us: the next look begins after them.
+                opening = replace(opening, position=page.last, lenient=False)
+                if request.wait_seconds and not waits:
+                    waits = True
+                    waiting.enter_context(
+                        self._parts.admission.take(scope, permit.subject, opening.feed.run_id)
+                    )
+                if not await self._hub.wait_for_move(opening.feed, seen, deadline):
+                    return await self._page_response(opening, ())
 
     async def _page_response(
         self,
@@ -344,12 +371,25 @@ class EventsEndpoint:
         return Response(body, headers=JSON_HEADERS, media_type="application/json")
 
 
-def log_end(subscriber: Subscriber, seconds: float) -> None:
+def log_beginning(subscriber: Subscriber, worker: int) -> None:
+    """Says that a worker has begun a stream; for whoever looks for one connection."""
+    logger.debug(
+        "stream began",
+        run=subscriber.feed.run_id,
+        worker=worker,
+        connection=connection_id(worker, subscriber.number),
+        profile=subscriber.profile,
+    )
+
+
+def log_end(subscriber: Subscriber, seconds: float, worker: int) -> None:
     """The access log's line: how a stream that took so many seconds went."""
     ending = subscriber.ending
     logger.info(
         "stream ended",
         run=subscriber.feed.run_id,
+        worker=worker,
+        connection=connection_id(worker, subscriber.number),
         reason=None if ending is None else ending.value,
         client_returns=ending is not None and ending.come_back,
         events=subscriber.sent_frames,

@@ -13,8 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker import __version__
+from broker.edge.admin.openapi import admin_paths, admin_schemas
 from broker.edge.auth.gate import EdgeRoute, public_route
 from broker.edge.auth.identity import CredentialKind
+from broker.edge.auth.openapi import ticket_paths, ticket_schemas
 from broker.edge.auth.presented import API_KEY, TICKET
 from broker.edge.events import JSON_HEADERS
 from broker.edge.openapi_parts import (
@@ -60,9 +62,10 @@ def openapi_route(
     kinds: Collection[CredentialKind] = (),
     *,
     metrics_public: bool = False,
+    admin: bool = False,
 ) -> EdgeRoute:
     """The route that serves the document; see `make_document`."""
-    document = make_document(limits, publishing, kinds, metrics_public=metrics_public)
+    document = make_document(limits, publishing, kinds, metrics_public=metrics_public, admin=admin)
     body = orjson.dumps(document)
 
     async def show_document(request: Request) -> Response:
@@ -77,6 +80,7 @@ def make_document(
     kinds: Collection[CredentialKind] = (),
     *,
     metrics_public: bool = False,
+    admin: bool = False,
 ) -> Document:
     """The document.
 
@@ -85,6 +89,7 @@ def make_document(
         publishing: what may be sent to it; `None` where nothing is taken.
         kinds: what proves who asks; empty where everyone may do everything.
         metrics_public: whether everyone may read the metrics all the same.
+        admin: whether there is an `/admin`.
     """
     paths: dict[str, Document] = {
         "/v1/runs/{run_id}/events": {"get": _events_operation(limits)},
@@ -98,6 +103,12 @@ def make_document(
         for path, operations in publishing_paths(publishing).items():
             paths.setdefault(path, {}).update(operations)
         schemas |= publishing_schemas()
+    if CredentialKind.TICKET in kinds:
+        paths |= ticket_paths(kinds)
+        schemas |= ticket_schemas()
+    if admin:
+        paths |= admin_paths()
+        schemas |= admin_schemas()
     components: Document = {"schemas": schemas}
     if kinds:
         public = _PUBLIC | ({"/metrics"} if metrics_public else set())

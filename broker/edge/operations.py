@@ -63,6 +63,7 @@ def operations_routes(
     kinds: Collection[CredentialKind],
     *,
     metrics_public: bool,
+    admin: bool,
 ) -> list[EdgeRoute]:
     """The routes.
 
@@ -75,6 +76,7 @@ def operations_routes(
         guard: who may do what.
         kinds: what it says may prove who asks.
         metrics_public: whether everyone may read the metrics.
+        admin: whether the OpenAPI document has an `/admin`.
     """
 
     async def healthz(request: Request) -> Response:
@@ -103,7 +105,7 @@ def operations_routes(
         public_route("/metrics", metrics, "metrics_public is set")
         if metrics_public
         else guarded(guard, "/metrics", ["GET"], Plain(metrics), Asks(Action.METRICS), no_run),
-        openapi_route(limits, publishing, kinds, metrics_public=metrics_public),
+        openapi_route(limits, publishing, kinds, metrics_public=metrics_public, admin=admin),
     ]
 
 

@@ -22,6 +22,8 @@ class Ending(StrEnum):
     RIGHT_UNKNOWN = "right_unknown"
     """It must be proved anew: whether the right still holds could not be found out, or another run
     is in the place of the one that it was for."""
+    DISCONNECTED = "disconnected"
+    """An operator has ended it. The client may come back."""
     AGE = "age"
     """The connection has lasted as long as one may."""
     DRAIN = "drain"
@@ -41,8 +43,9 @@ class Ending(StrEnum):
 
     @property
     def forfeits(self) -> bool:
-        """Whether the viewer may not have what is still unsent."""
-        return self in (Ending.RIGHT_ENDED, Ending.RIGHT_UNKNOWN)
+        """Whether nobody waits for what is still unsent: the viewer may not have it, or is to go
+        now."""
+        return self in (Ending.RIGHT_ENDED, Ending.RIGHT_UNKNOWN, Ending.DISCONNECTED)
 
 
 _COME_BACK = frozenset(
@@ -50,6 +53,7 @@ _COME_BACK = frozenset(
         Ending.STALLED,
         Ending.RUN_MISSING,
         Ending.RIGHT_UNKNOWN,
+        Ending.DISCONNECTED,
         Ending.AGE,
         Ending.DRAIN,
         Ending.ERROR,

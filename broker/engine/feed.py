@@ -13,6 +13,7 @@ from broker.engine.log import Failover
 from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.engine.subscriber import Subscriber
+from broker.engine.tracing import Tracing
 from broker.engine.window import Window, WindowBudget
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, RunId, StreamId
@@ -38,6 +39,7 @@ class Feed:
         limits: Limits,
         budget: WindowBudget,
         stats: Stats,
+        tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
@@ -48,6 +50,7 @@ class Feed:
             limits: the bounds.
             budget: what all windows together may hold.
             stats: where to count.
+            tracing: is told of each page that was pushed; `None`: nobody traces.
         """
         self.run_id = run_id
         self.window = Window(position, limits.window_bytes, budget)
@@ -67,8 +70,16 @@ class Feed:
         self.live = Live()
         self.listeners: set[Callable[[], None]] = set()
         """Called after each move of the end."""
+        self.events = 0
+        """Events taken since it is watched."""
+        self.lag_seconds: float | None = None
+        """How old the newest event was when it was pushed; `None` before the first, and for ids
+        that are no times."""
+        self.left_bytes = 0
+        """What those viewers had been sent who have left."""
         self._unsent_limit = limits.unsent_bytes
         self._stats = stats
+        self._tracing = tracing
 
     @property
     def end(self) -> StreamId:
@@ -126,8 +137,11 @@ class Feed:
     def _extend(self, page: Page, now: float, wall_ms: float) -> None:
         batch = page.batch
         assert batch is not None
+        if self.end == START:
+            self._end_those_of_one_run()
         self.window.append(batch.frames)
         self._stats.events_read += len(batch.frames)
+        self.events += len(batch.frames)
         viewers = len(self.live)
         for group in self.live.groups:
             try:
@@ -142,6 +156,15 @@ class Feed:
         elif self._failover is not None:
             self._doubt_anew(self._failover)
         self._observe(page, viewers, wall_ms)
+        if self._tracing is not None:
+            self._tracing.pushed(self.run_id, page.events, read_ms=wall_ms, viewers=viewers)
+
+    def _end_those_of_one_run(self) -> None:
+        """Before the run begins: whether it is going to be the one that they may see was not known
+        when they came. Who comes back is asked for their right anew."""
+        for subscriber in list(self.subscribers):
+            if subscriber.of_one_run:
+                subscriber.end(Ending.RIGHT_UNKNOWN)
 
     def _doubt_anew(self, failover: Failover) -> None:
         """After new events. They may be from before the failover, where the run was read anew; and
@@ -171,8 +194,8 @@ class Feed:
         for event in page.events:
             # Ids that producers count up by themselves (0-1, 0-2, …) say nothing about time.
             if event.id.ms:
-                age = max(0.0, wall_ms - event.id.ms) / 1000
-                self._stats.latency.observe(age, viewers)
+                self.lag_seconds = max(0.0, wall_ms - event.id.ms) / 1000
+                self._stats.latency.observe(self.lag_seconds, viewers)
 
     def _restart(self, gap: Gap, *, headless: bool) -> None:
         for subscriber in list(self.live):

@@ -25,8 +25,11 @@ from broker.engine.replay import Replay
 from broker.engine.stats import Stats
 from broker.engine.subscriber import Subscriber, Surroundings
 from broker.engine.term import UNLIMITED, Term
+from broker.engine.tracing import Tracing
+from broker.engine.visitor import UNKNOWN, Visitor
 from broker.engine.wheel import TimerWheel
 from broker.engine.window import WindowBudget
+from broker.wire.frame import greeting
 from broker.wire.ids import START, RunId, StreamId
 from broker.wire.request import Beginning, Latest, Newest, Resume, Since, Start
 
@@ -101,6 +104,7 @@ class Hub:
         wall_ms: Callable[[], float],
         random_source: random.Random,
         on_left: Callable[[Subscriber, float], None] = lambda subscriber, seconds: None,
+        tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
@@ -112,6 +116,7 @@ class Hub:
             wall_ms: milliseconds since 1970.
             random_source: for jitter.
             on_left: called with each viewer whose connection is over, and how long it lasted.
+            tracing: is told of events that were pushed; `None`: nobody traces.
         """
         self.stats = stats
         self.draining = False
@@ -135,6 +140,7 @@ class Hub:
             limits, stats, clock, self._start_pulling, self._connection_closed, self._pacer.put
         )
         self._on_left = on_left
+        self._tracing = tracing
         self._empty = asyncio.Event()
         self._empty.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -169,6 +175,11 @@ class Hub:
     def subscriber_count(self) -> int:
         """Viewers connected, those whose last bytes are still on their way included."""
         return len(self._subscribers)
+
+    @property
+    def subscribers(self) -> list[Subscriber]:
+        """These viewers."""
+        return list(self._subscribers)
 
     @property
     def live_count(self) -> int:
@@ -294,7 +305,12 @@ class Hub:
         return not self.draining
 
     def subscriber(
-        self, opening: Opening, sink: Sink, view: View, term: Term = UNLIMITED
+        self,
+        opening: Opening,
+        sink: Sink,
+        view: View,
+        term: Term = UNLIMITED,
+        visitor: Visitor = UNKNOWN,
     ) -> Subscriber:
         """A viewer, to be admitted in the same step."""
         feed = self._present(opening.feed)
@@ -307,18 +323,23 @@ class Hub:
             position=opening.position,
             lenient=opening.lenient,
             term=term,
+            visitor=visitor,
         )
 
-    def admit(self, subscriber: Subscriber, greeting: bytes) -> None:
-        """Connects a viewer, until `Subscriber.closed` is called."""
+    def admit(self, subscriber: Subscriber, first: bytes) -> None:
+        """Connects a viewer, until `Subscriber.closed` is called; `first` begins its stream."""
         self._subscribers.put(subscriber, subscriber.look_at)
         self._empty.clear()
-        subscriber.greet(greeting)
+        subscriber.greet(first)
         subscriber.join()
         self._look_at_use(subscriber.feed)
+        if self.draining:
+            # On its way in when that began: nobody else sends it elsewhere.
+            subscriber.end(Ending.DRAIN, greeting(self.retry_milliseconds))
 
     async def drain(self, seconds: float) -> None:
-        """Takes no new viewers and ends the present ones, spread over `seconds`.
+        """Takes no new viewers and ends the present ones, spread over `seconds`; each is told how
+        long to wait before it comes back.
 
         Returns when every connection is over, or when as much time again has passed.
         """
@@ -328,7 +349,7 @@ class Hub:
         leaving = list(self._subscribers)
         self._random.shuffle(leaving)
         for index, subscriber in enumerate(leaving):
-            subscriber.end(Ending.DRAIN)
+            subscriber.end(Ending.DRAIN, greeting(self.retry_milliseconds))
             if index % _DRAIN_GROUP == _DRAIN_GROUP - 1:
                 await asyncio.sleep(seconds * _DRAIN_GROUP / len(leaving))
         with suppress(TimeoutError):
@@ -413,6 +434,7 @@ class Hub:
             limits=self._limits,
             budget=self._budget,
             stats=self.stats,
+            tracing=self._tracing,
         )
         self._feeds[run_id] = feed
         self._look_at_use(feed)

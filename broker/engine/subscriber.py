@@ -39,6 +39,7 @@ from broker.engine.live import LiveGroup
 from broker.engine.page import Page
 from broker.engine.stats import Stats
 from broker.engine.term import UNLIMITED, Term
+from broker.engine.visitor import UNKNOWN, Visitor
 from broker.wire.dialect import SaysStatus
 from broker.wire.gap import Gap, GapReason
 from broker.wire.ids import START, StreamId
@@ -114,12 +115,16 @@ class Subscriber:
         "_term",
         "_view",
         "_wrote_at",
+        "address",
         "ending",
         "feed",
         "lenient",
+        "number",
+        "profile",
         "sink",
         "started_at",
         "state",
+        "subject",
     )
 
     def __init__(
@@ -132,6 +137,7 @@ class Subscriber:
         position: StreamId,
         lenient: bool,
         term: Term = UNLIMITED,
+        visitor: Visitor = UNKNOWN,
     ) -> None:
         """
         Args:
@@ -143,8 +149,14 @@ class Subscriber:
             lenient: the position is `0-0` only for want of a better one: whatever is first is
                 the beginning, and no gap.
             term: how long it may stay.
+            visitor: who is behind it.
         """
         self.feed = feed
+        # Not as an object: there are many of them, each with one more to keep.
+        self.number = visitor.number
+        self.profile = visitor.profile
+        self.subject = visitor.subject
+        self.address = visitor.address
         self.sink = sink
         self.state = State.REPLAYING
         self.lenient = lenient
@@ -402,16 +414,23 @@ class Subscriber:
             again = min(again, self._say_status(now), self._term.at)
         return again
 
-    def end(self, ending: Ending) -> None:
-        """Ends the stream; the first reason stands."""
+    def end(self, ending: Ending, last_line: bytes = b"") -> None:
+        """Ends the stream; the first reason stands.
+
+        Args:
+            ending: the reason.
+            last_line: what is still said, where the client is there to read it.
+        """
         if self.state is State.ENDED:
             return
         if not ending.abrupt:
             self._carry_position()
+            self._write(last_line)
         self._leave_group()
         self.state = State.ENDED
         self.ending = ending
         self._surroundings.stats.endings[ending] += 1
+        self.feed.left_bytes += self._bytes
         self._detach()
         if ending.abrupt or (ending.forfeits and self.sink.unsent_bytes):
             self.sink.abort()

@@ -23,6 +23,7 @@ from broker.publishing.values import as_text
 from broker.redis.appending import Appender, NewEvent, OtherOwner, RunEnded
 from broker.redis.deployment import Deployment
 from broker.redis.persistence import AppendError
+from broker.telemetry.run_spans import spans_of
 from broker.wire.event import is_event_type
 from broker.wire.ids import RunId, StreamId
 
@@ -76,6 +77,7 @@ class Run:
         self._emitted = 0
         self._waiting: deque[NewEvent] = deque()
         self._waiting_bytes = 0
+        self._spans = spans_of(run_id)
         self._progress: dict[str, str] = {}
         self._newest: StreamId | None = None
         self._final = False
@@ -133,6 +135,7 @@ class Run:
         """Has an event appended, after those before it. Waits only while too many are waiting.
 
         That it is in the run is certain after the next `flush`, `finish`, or the end of the block.
+        Emitted within a recorded span of OpenTelemetry's, it belongs to that trace.
 
         Args:
             type: its type; may be empty.
@@ -154,9 +157,10 @@ class Run:
         if self._final:
             raise RunEnded(None)
         self._final = self._appender.is_final(event)
-        self._waiting.append(event)
-        self._waiting_bytes += size
         self._emitted += 1
+        traceparent = self._spans.begin(self._emitted, type)
+        self._waiting.append(event._replace(traceparent=traceparent) if traceparent else event)
+        self._waiting_bytes += size
         self._wake.set()
 
     async def progress(self, *, status: str | None = None, phase: str | None = None) -> None:
@@ -284,6 +288,7 @@ class Run:
         finally:
             if self._failure is None and not self._final:
                 self._fail(RunEnded(None))
+            self._spans.given_up(self._failure)
             async with self._moved:
                 self._moved.notify_all()
 
@@ -325,6 +330,7 @@ class Run:
             owner=self._owner,
         )
         self._appended += len(batch)
+        self._spans.appended(self._appended)
         self._waiting_bytes -= sum(
             len(event.type.encode()) + len(event.data.encode()) for event in batch
         )

@@ -15,7 +15,7 @@ from broker.redis.meta import meta_key, producer_field
 from broker.redis.persistence import RETRY_SECONDS, AppendError, NotAppended, insist
 from broker.redis.scripts import APPEND, ENDED
 from broker.redis.streams import KeyTemplate, parse_id
-from broker.wire.event import EventFormat, is_event_type
+from broker.wire.event import TRACEPARENT, EventFormat, is_event_type
 from broker.wire.ids import RunId, StreamId
 
 __all__ = [
@@ -55,6 +55,8 @@ class NewEvent(NamedTuple):
     """Text, normally JSON."""
     final: bool = False
     """Whether it ends the run. The types and the rule of the settings do so as well."""
+    traceparent: str = ""
+    """The span that it is appended in (W3C Trace Context); empty for none."""
 
 
 class Appended(NamedTuple):
@@ -172,7 +174,7 @@ class Appender:
             final = self.is_final(event)
             if final and index < len(events) - 1:
                 raise ValueError("an event follows the one that ends the run")
-            words += (event.type, event.data, "1" if final else "0")
+            words += (event.type, event.data, f"{int(final)}{event.traceparent}")
         fields: list[str] = []
         for name, text in (("status", status), ("phase", phase)):
             if text is not None:
@@ -267,6 +269,7 @@ def format_words(events: EventFormat) -> bytes:
         "type_field": events.type_field,
         "data_field": events.data_field,
         "final_field": events.final_field,
+        "trace_field": TRACEPARENT,
         "terminal_types": _as_set(events.terminal_types),
     }
     if events.terminal_rule is not None:

@@ -73,9 +73,16 @@ def parse_id(raw: bytes) -> StreamId:
 class RedisLog:
     """Reads of runs' streams; see `broker.engine.log.Log`."""
 
-    def __init__(self, deployment: Deployment, streams: Streams) -> None:
+    def __init__(self, deployment: Deployment, streams: Streams, *, traced: bool = False) -> None:
+        """
+        Args:
+            deployment: where the runs are.
+            streams: which keys they have, and how they are read.
+            traced: whether events are to have their `traceparent`.
+        """
         self._deployment = deployment
         self._streams = streams
+        self._traced = traced
         self.errors: Counter[str] = Counter()
         """Failed commands, by kind of error."""
         self._failing = False
@@ -168,7 +175,8 @@ class RedisLog:
         await self._checked(self._deployment.ping())
 
     def _events(self, run_id: RunId, entries: Iterable[_Entry]) -> list[Event]:
-        decode = self._streams.events(run_id).decode
+        form = self._streams.events(run_id)
+        decode = form.decode_traced if self._traced else form.decode
         return [decode(parse_id(entry_id), _pairs(fields or ())) for entry_id, fields in entries]
 
     def _entry(self, run_id: RunId, entry: _Entry | None) -> Event | None:

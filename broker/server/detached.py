@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from broker.edge.connection import Listener
 from broker.engine.delivery import Fan, Joined, OneByOne, chunk_of
+from broker.server.connection_limits import ConnectionLimiter
 from broker.server.descriptor_fan import DescriptorFan
 
 __all__ = ["DetachedConnection"]
@@ -29,8 +30,10 @@ class DetachedConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_address",
         "_chunked",
         "_held",
+        "_limiter",
         "_listener",
         "_open",
         "_paused",
@@ -43,7 +46,14 @@ class DetachedConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, transport: asyncio.Transport, state: ServerState, head: bytes, *, chunked: bool
+        self,
+        transport: asyncio.Transport,
+        state: ServerState,
+        head: bytes,
+        *,
+        chunked: bool,
+        limiter: ConnectionLimiter,
+        address: str | None,
     ) -> None:
         """
         Args:
@@ -52,9 +62,13 @@ class DetachedConnection(asyncio.Protocol):
             head: the response's head, to go out with the first bytes of its body.
             chunked: whether the body is sent in chunks; HTTP/1.0 has none, and ends with the
                 connection.
+            limiter: who is told when it is over.
+            address: by what the connection is counted there.
         """
         self._transport = transport
         self._state = state
+        self._limiter = limiter
+        self._address = address
         self._chunked = chunked
         self._listener: Listener | None = None
         self._held: list[bytes] | None = [head]
@@ -163,6 +177,7 @@ class DetachedConnection(asyncio.Protocol):
         self._paused = False
         self._shut()
         self._state.connections.discard(self)
+        self._limiter.leave(self._address)
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.closed()

@@ -4,7 +4,7 @@ First the handover, one line of JSON: it has the Redis password, which no comman
 environment should show. Then words, each a line. That the input ends says that the supervisor has.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -38,7 +38,7 @@ class Handover:
     """The descriptor of the socket it accepts from."""
     directory: Path
     """Where workers keep their numbers for each other."""
-    redis_url: str
+    redis_url: str = field(repr=False)
     settings: Settings
 
     def line(self) -> bytes:

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import signal
 import socket
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
@@ -18,7 +19,9 @@ import structlog
 import uvicorn
 
 from broker.app import Edge
-from broker.server.protocol import EdgeProtocol
+from broker.server.connection_limits import ConnectionLimiter
+from broker.server.protocol import Reception, protocol_for
+from broker.server.slow_headers import SlowHeaders
 
 __all__ = ["Leaver", "new_event_loop", "serve", "signals_to"]
 
@@ -81,20 +84,28 @@ async def serve(
         on_listening: called once it accepts connections.
         orders_to: who tells it to leave.
     """
+    limits = edge.connection_limits
+    reception = Reception(
+        limits,
+        ConnectionLimiter(limits, edge.refusals, time.monotonic),
+        SlowHeaders(limits.headers_seconds, time.monotonic),
+        edge.refusals,
+    )
     config = uvicorn.Config(
         edge.app,
-        http=EdgeProtocol,
+        http=protocol_for(reception),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
-        # Nobody asks for the client's address or scheme, so nobody need find out.
+        # The app does it, so that it is the same with any server.
         proxy_headers=False,
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
     server = _Server(config, edge, drain_seconds, on_listening, orders_to)
-    await server.serve(sockets=[listener])
+    async with reception.slow_headers:
+        await server.serve(sockets=[listener])
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -18,6 +18,7 @@ from broker.app import make_edge
 from broker.logging import configure_logging
 from broker.server.colleagues import Colleagues
 from broker.server.handover import ALIVE, ALIVE_SECONDS, LEAVE, LEAVE_AT_ONCE, LISTENING, Handover
+from broker.server.offices import Office
 from broker.server.run import Leaver, new_event_loop, serve
 
 __all__ = ["main"]
@@ -38,15 +39,26 @@ def main() -> None:
 async def _run(handover: Handover) -> None:
     settings = handover.settings
     colleagues = Colleagues(handover.directory, handover.number, settings.workers)
+    office = Office(handover.directory, handover.number, settings.workers)
+
+    def tidy_up() -> None:
+        colleagues.tidy_up()
+        office.tidy_up()
+
     edge = make_edge(
-        settings, handover.redis_url, background=colleagues, exposition=colleagues.exposition
+        settings,
+        handover.redis_url,
+        background=colleagues,
+        exposition=colleagues.exposition,
+        processes=office.open,
+        worker=handover.number,
     )
     await serve(
         edge,
         socket.socket(fileno=handover.listener),
         drain_seconds=settings.drain_seconds,
         on_listening=partial(_say, LISTENING),
-        orders_to=partial(_orders_to, colleagues.tidy_up),
+        orders_to=partial(_orders_to, tidy_up),
     )
 
 

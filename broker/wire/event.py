@@ -9,10 +9,14 @@ import orjson
 
 from broker.wire.ids import StreamId
 
-__all__ = ["Event", "EventFormat", "TerminalRule", "is_event_type"]
+__all__ = ["TRACEPARENT", "Event", "EventFormat", "TerminalRule", "is_event_type"]
+
+TRACEPARENT: Final = "traceparent"
+"""The entry field that says which trace the event belongs to (W3C Trace Context)."""
 
 _FORBIDDEN_IN_TYPE: Final = str.maketrans("", "", "\r\n\0")
 _RESERVED_PREFIX: Final = "runcast."
+_TRACEPARENT_KEY: Final = TRACEPARENT.encode()
 _SHORT_TYPE_BYTES: Final = 256
 """Types of up to this size are decoded once."""
 
@@ -29,6 +33,8 @@ class Event(NamedTuple):
     """Whether it ends the run."""
     repaired: bool = False
     """Whether type or data had to be changed to be sendable as SSE."""
+    traceparent: bytes = b""
+    """As the producer wrote it, well-formed or not; empty where nobody traces. Never sent."""
 
 
 def is_event_type(text: str) -> bool:
@@ -95,7 +101,7 @@ class EventFormat:
 
         SSE is UTF-8 only (WHATWG HTML 9.2.5), so other bytes become U+FFFD, and CR, LF and NUL
         are stripped from the type; both set `repaired`. An entry without a data field becomes a
-        JSON object of its other fields.
+        JSON object of its other fields, less the one for traces.
         """
         raw_type = fields.get(self._type_key, b"")
         decode_type = _decode_short_type if len(raw_type) <= _SHORT_TYPE_BYTES else _decode_type
@@ -108,6 +114,12 @@ class EventFormat:
         final = fields.get(self._final_key) == b"1" or self.ends_run(event_type, data)
         return Event(entry_id, event_type, data, final, type_repaired or data_repaired)
 
+    def decode_traced(self, entry_id: StreamId, fields: Mapping[bytes, bytes]) -> Event:
+        """The same, with its `traceparent`."""
+        event = self.decode(entry_id, fields)
+        traceparent = fields.get(_TRACEPARENT_KEY)
+        return event if traceparent is None else event._replace(traceparent=traceparent)
+
     def ends_run(self, event_type: str, data: bytes) -> bool:
         """Whether an event of this type and data ends the run, its final field apart."""
         return event_type in self.terminal_types or (
@@ -115,7 +127,7 @@ class EventFormat:
         )
 
     def _other_fields(self, fields: Mapping[bytes, bytes]) -> tuple[bytes, bool]:
-        envelope = (self._type_key, self._final_key)
+        envelope = (self._type_key, self._final_key, _TRACEPARENT_KEY)
         document = {
             name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
             for name, value in fields.items()

@@ -15,6 +15,7 @@ __all__ = [
     "BadParameter",
     "BadRunId",
     "Forbidden",
+    "HeadersTooLarge",
     "HttpProblem",
     "IdempotencyKeyReused",
     "InternalProblem",
@@ -25,8 +26,13 @@ __all__ = [
     "RunOver",
     "SessionUnknown",
     "SlowBody",
+    "SlowHeaders",
+    "SubscriberNotFound",
+    "TargetTooLong",
     "TooLarge",
+    "TooManyConnections",
     "TooManyRequests",
+    "TooManyStreams",
     "Unavailable",
     "UnsupportedMediaType",
     "WrongKeyType",
@@ -80,6 +86,35 @@ class BadHttp(Problem):
 
     def __init__(self) -> None:
         super().__init__("The request could not be read as HTTP/1.1.")
+
+
+class SlowHeaders(Problem):
+    """The request's head did not come."""
+
+    status, slug, title = 408, "slow-headers", "The request took too long"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request's head was not complete within {seconds:g} s.")
+
+
+class TargetTooLong(Problem):
+    """The request's target is longer than what is taken."""
+
+    status, slug, title = 414, "target-too-long", "The request's target is too long"
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(f"It has more than {most_bytes} bytes, which is the most that is taken.")
+
+
+class HeadersTooLarge(Problem):
+    """The request's headers are larger than what is taken (RFC 6585, 5)."""
+
+    status, slug, title = 431, "headers-too-large", "The request's headers are too large"
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(
+            f"They have more than {most_bytes} bytes, which is the most that is taken."
+        )
 
 
 class BadRunId(Problem):
@@ -230,6 +265,17 @@ class RunNotFound(Problem):
         )
 
 
+class SubscriberNotFound(Problem):
+    """No viewer that is connected has this id."""
+
+    status, slug, title = 404, "subscriber-not-found", "No such subscriber"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"No viewer here is called {_shown(text)}, or not any more: see GET /admin/subscribers."
+        )
+
+
 class SessionUnknown(Problem):
     """A session that is to be resumed has no run, or none any more."""
 
@@ -291,6 +337,18 @@ class Unavailable(Problem):
     def headers(self) -> dict[str, str]:
         """Adds when to come back."""
         return super().headers | {"retry-after": str(self.retry_after_seconds)}
+
+
+class TooManyStreams(Unavailable):
+    """There are as many streams as there may be."""
+
+    slug, title = "too-many-streams", "Too many streams"
+
+
+class TooManyConnections(Unavailable):
+    """There are as many connections as there may be."""
+
+    slug, title = "too-many-connections", "Too many connections"
 
 
 class InternalProblem(Problem):

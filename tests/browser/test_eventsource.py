@@ -103,7 +103,7 @@ async def browser() -> AsyncIterator[_Browser]:
         chromium = await playwright.chromium.launch(
             executable_path=_CHROMIUM, args=list(_ARGUMENTS)
         )
-        page = await chromium.new_page()
+        page = await chromium.new_page(bypass_csp=True)
         browser = _Browser(page)
         await page.expose_function("saw", browser.saw)
         yield browser

@@ -16,8 +16,9 @@ _SECONDS: Final = 10
 _READ_BYTES: Final = 1 << 16
 _HEADERS: Final = frozenset(
     {
-        "allow", "cache-control", "connection", "content-length", "content-type", "date",
-        "location", "retry-after", "runcast-gap", "transfer-encoding", "vary", "x-accel-buffering",
+        "allow", "cache-control", "connection", "content-length", "content-security-policy",
+        "content-type", "cross-origin-resource-policy", "date", "location", "referrer-policy",
+        "retry-after", "runcast-gap", "transfer-encoding", "vary", "x-accel-buffering",
         "x-content-type-options",
     }
 )  # fmt: skip

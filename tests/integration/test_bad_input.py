@@ -49,7 +49,7 @@ async def test_bad_run_ids(edge: Edge, run_id: str) -> None:
 
 @pytest.mark.parametrize(
     "cursor",
-    ["abc", "-1-0", "18446744073709551616-0", "0-18446744073709551616", "1" * 10_000, "12", "1-0;"],
+    ["abc", "-1-0", "18446744073709551616-0", "0-18446744073709551616", "1" * 5_000, "12", "1-0;"],
 )
 async def test_bad_cursors(edge: Edge, run_id: str, cursor: str) -> None:
     answer = await get(edge.events_url(run_id), headers={"last-event-id": cursor})

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from broker.app import make_edge
+from broker.console.page import CONSOLE
 from broker.edge.auth.identity import CredentialKind
 from broker.edge.openapi import make_document
 from broker.edge.publishing.limits import PublishingLimits
@@ -25,8 +26,8 @@ from tests.support.edges import Edge
 
 _LIMITS: Final = RequestLimits(page_events=730, wait_seconds=12)
 _PUBLISHING: Final = PublishingLimits(body_events=77)
-_DOCUMENT: Final = make_document(_LIMITS, _PUBLISHING)
-_GUARDED: Final = make_document(_LIMITS, _PUBLISHING, list(CredentialKind))
+_DOCUMENT: Final = make_document(_LIMITS, _PUBLISHING, admin=True)
+_GUARDED: Final = make_document(_LIMITS, _PUBLISHING, list(CredentialKind), admin=True)
 _OF_PROFILES: Final = {"SessionUnknown"}
 """Problems of routes that the document does not have: profiles' own."""
 _EVENTS: Final = _DOCUMENT["paths"]["/v1/runs/{run_id}/events"]["get"]
@@ -40,9 +41,12 @@ def test_the_document_is_valid() -> None:
 @pytest.mark.parametrize("publish", [False, True])
 def test_every_route_is_in_the_document_and_nothing_else(*, publish: bool) -> None:
     edge = make_edge(load_settings({"publish": publish}), "redis://localhost")
-    document = make_document(_LIMITS, _PUBLISHING if publish else None)
+    document = make_document(_LIMITS, _PUBLISHING if publish else None, admin=True)
     served = {}
     for route in edge.routes:
+        if route.path == CONSOLE:
+            # A page for people.
+            continue
         assert route.methods is not None
         # Whatever takes GET takes HEAD.
         served[route.path] = {method.lower() for method in route.methods} - {"head"}
@@ -72,7 +76,7 @@ def test_an_edge_serves_its_own(edge: Edge) -> None:
     answer = httpx.get(f"{edge.url}/openapi.json")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == json.loads(json.dumps(make_document(RequestLimits(), None)))
+    assert answer.json() == json.loads(json.dumps(make_document(RequestLimits(), None, admin=True)))
 
 
 async def test_it_goes_by_the_settings() -> None:

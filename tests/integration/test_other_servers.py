@@ -21,6 +21,7 @@ from tests.support.viewer import watch
 from tests.support.waiting import eventually, eventually_sync
 
 _APP = "broker.asgi:app"
+_ORIGIN = "https://app.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def hypercorn(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The URL of an edge that runs under hypercorn."""
     directory = tmp_path_factory.mktemp("hypercorn")
     url = f"http://127.0.0.1:{free_port()}"
-    settings = {f"RUNCAST_{name.upper()}": str(value) for name, value in QUICK.items()}
+    chosen = {**QUICK, "cors_origins": _ORIGIN}
+    settings = {f"RUNCAST_{name.upper()}": str(value) for name, value in chosen.items()}
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "hypercorn", _APP, "--bind", url.removeprefix("http://")],
@@ -186,3 +188,22 @@ def test_without_a_redis_url_it_says_what_to_set(tmp_path: Path) -> None:
     assert outcome.stderr.splitlines()[-1].endswith(
         "SettingsError: redis_url: set RUNCAST_REDIS_URL; only runcast serve embeds a server"
     )
+
+
+async def test_pages_of_a_listed_origin_may_read_it_over_http_2(
+    hypercorn: str, client: Redis, run_id: str
+) -> None:
+    await append(client, run_id)
+    async with http2(hypercorn) as connection:
+        readable = connection.get(path(run_id), origin=_ORIGIN)
+        other = connection.get(path(run_id), origin="https://evil.example")
+        await readable.until(1)
+        await other.until(1)
+        connection.reset(readable)
+        connection.reset(other)
+    assert readable.headers["access-control-allow-origin"] == _ORIGIN
+    assert "access-control-allow-origin" not in other.headers
+    for stream in (readable, other):
+        assert "origin" in stream.headers["vary"]
+        assert stream.headers["referrer-policy"] == "no-referrer"
+    await nobody(hypercorn)

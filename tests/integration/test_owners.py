@@ -52,6 +52,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeysFile:
     file.add("ada b", *OWN, subject="ada b")
     file.add("back-end", "command:*", subject="back-end")
     file.add("nobody", "command:*", "watch:*")
+    file.add("team", "command:team-*", subject="team")
     return file
 
 
@@ -433,3 +434,27 @@ async def test_everyone_has_sessions_of_their_own(edge: Edge, client: Redis, run
     assert len(set(runs.values())) == 3
     assert [await owner_of(client, one) for one in runs.values()] == ["ada", "bob", None]
     assert await client.get(f"session:{run_id}:run") == runs["nobody"]
+
+
+async def test_who_has_a_prefix_names_a_run_that_begins_so(edge: Edge) -> None:
+    mine = f"team-{uuid4().hex}"
+    assert await created(edge, "team", {"run_id": mine}) == mine
+    for document in ({}, {"run_id": f"other-{uuid4().hex}"}):
+        answer = await create(edge, "team", document)
+        assert answer.status_code == 403
+        assert answer.json()["detail"].endswith(("is one.", "another run_id."))
+
+
+async def test_one_persons_idempotency_key_is_not_anothers(edge: Edge, client: Redis) -> None:
+    run_id = await created(edge, "ada", {})
+    ids = set()
+    async with httpx.AsyncClient() as http:
+        for name in ("back-end", "nobody", "ada"):
+            answer = await http.post(
+                f"{edge.url}/v1/runs/{run_id}/commands",
+                json={"type": "pause"},
+                headers={**as_(name), "Idempotency-Key": "the same"},
+            )
+            assert answer.status_code == 202, answer.text
+            ids.add(answer.json()["id"])
+    assert len(ids) == 3

@@ -21,6 +21,7 @@ async def test_a_hundred_viewers_are_sent_elsewhere(
     edge = start_edge(drain_seconds=1)
     async with together(watch(edge.events_url(run_id)) for _ in range(100)) as viewers:
         await asyncio.gather(*(viewer.until_caught_up() for viewer in viewers))
+        told_first = [viewer.decoder.retry for viewer in viewers]
 
         async def keep_appending() -> None:
             while True:
@@ -38,6 +39,10 @@ async def test_a_hundred_viewers_are_sent_elsewhere(
             await viewer.until_ended()
             assert viewer.whole
             assert not viewer.decoder.mid_frame
+        # Each when to come back, so that they don't come back together.
+        told_last = [viewer.decoder.retry for viewer in viewers]
+        assert len(set(told_last)) > 40
+        assert sum(last != first for first, last in zip(told_first, told_last, strict=True)) > 80
         assert edge.traces() == ""
 
 

@@ -10,7 +10,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from broker.demo.page import content_security_policy, demo_pages
+from broker.demo.page import demo_pages
+from broker.inline_page import content_security_policy
 from broker.redis.streams import KeyTemplate
 from broker.wire.event import EventFormat
 

@@ -7,7 +7,9 @@ these fails after an upgrade, read what uvicorn changed before the range in pypr
 import asyncio
 import gc
 import inspect
+import re
 import socket
+import time
 import tomllib
 import weakref
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -23,9 +25,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from broker.edge.connection import ABORT_EXTENSION, DETACH_EXTENSION
+from broker.edge.limits import ConnectionLimits
+from broker.edge.refusals import Refusals, RequestRefusal
 from broker.engine.delivery import Joined
+from broker.server.connection_limits import ConnectionLimiter
 from broker.server.detached import DetachedConnection
-from broker.server.protocol import EdgeProtocol
+from broker.server.protocol import EdgeProtocol, Reception, protocol_for
+from broker.server.slow_headers import SlowHeaders
 from broker.wire.frame import Frame
 from broker.wire.ids import StreamId
 from tests.support.waiting import eventually
@@ -89,14 +95,31 @@ class _Transport(asyncio.Transport):
         return self.unsent
 
 
+def _reception(**limits: Any) -> Reception:
+    chosen = ConnectionLimits(**{"connections": 100, **limits})
+    refusals = Refusals()
+    return Reception(
+        chosen,
+        ConnectionLimiter(chosen, refusals, time.monotonic),
+        SlowHeaders(chosen.headers_seconds, time.monotonic),
+        refusals,
+    )
+
+
 class _Connection:
     """An `EdgeProtocol` as uvicorn makes one, connected."""
 
-    def __init__(self, app: App, connection: socket.socket) -> None:
+    def __init__(
+        self, app: App, connection: socket.socket, reception: Reception | None = None
+    ) -> None:
         self.state = ServerState()
         self.transport = _Transport(connection)
-        self.protocol = EdgeProtocol(
-            uvicorn.Config(app, log_config=None), self.state, {}, asyncio.get_running_loop()
+        self.reception = reception or _reception()
+        self.protocol = protocol_for(self.reception)(
+            uvicorn.Config(app, log_config=None, ws="none"),
+            self.state,
+            {},
+            asyncio.get_running_loop(),
         )
         self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)
@@ -132,7 +155,19 @@ def test_the_installed_uvicorn_is_one_that_pyproject_allows() -> None:
 
 
 def test_the_protocol_has_what_ours_extends() -> None:
-    for name in ("on_message_begin", "on_headers_complete", "on_url", "send_400_response"):
+    for name in (
+        "connection_made",
+        "connection_lost",
+        "data_received",
+        "on_message_begin",
+        "on_url",
+        "on_headers_complete",
+        "on_body",
+        "on_message_complete",
+        "send_400_response",
+        "_start_asgi_task",
+        "_unset_keepalive_if_required",
+    ):
         with contract(f"HttpToolsProtocol.{name}"):
             assert callable(getattr(HttpToolsProtocol, name))
             assert _parameters(getattr(EdgeProtocol, name)) == _parameters(
@@ -183,6 +218,25 @@ async def test_the_way_out_drops_the_connection_and_the_app_hears_of_it(
         assert connected.state.connections == set()
 
 
+async def test_a_request_that_others_wait_behind_hears_that_the_client_has_gone(
+    connection: socket.socket,
+) -> None:
+    received: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not received or received[-1] != "http.disconnect":
+            received.append((await receive())["type"])
+
+    with contract("_start_asgi_task() is given each request that is to be answered"):
+        connected = _Connection(app, connection)
+        connected.protocol.data_received(_REQUEST * 3)
+        await asyncio.sleep(0)
+        connected.protocol.connection_lost(None)
+        await connected.until_answered()
+        assert received == ["http.request", "http.disconnect"]
+
+
 async def test_send_waits_while_the_connection_takes_nothing(connection: socket.socket) -> None:
     sent: list[bytes] = []
     paused = asyncio.Event()
@@ -224,6 +278,205 @@ async def test_what_is_not_http_is_answered_by_us(
         assert b"content-type: application/problem+json" in head
         assert connected.transport.closed
         connected.protocol.connection_lost(None)
+
+
+# ---- limits
+
+
+async def _nothing_is_served(scope: Scope, receive: Receive, send: Send) -> None:
+    pytest.fail("such a request must not reach the app")
+
+
+async def _served(scope: Scope, receive: Receive, send: Send) -> None:
+    await _answer(send)
+
+
+def _statuses(transport: _Transport) -> list[bytes]:
+    return re.findall(rb"HTTP/1.1 (\d+)", transport.written)
+
+
+@pytest.mark.parametrize("piece", [1, 100, 1_000_000])
+async def test_a_target_is_bounded_as_it_comes(connection: socket.socket, piece: int) -> None:
+    with contract("on_url() is called with each piece; what it raises stops the parser"):
+        made = _Connection(_nothing_is_served, connection, _reception(request_line_bytes=300))
+        data = b"GET /" + b"x" * 1000
+        for at in range(0, len(data), piece):
+            if made.transport.closed:
+                break
+            made.protocol.data_received(data[at : at + piece])
+        assert made.transport.closed
+        assert _statuses(made.transport) == [b"414"]
+        assert made.reception.refusals.requests == {RequestRefusal.TARGET_TOO_LONG: 1}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(b"a: " + b"x" * 5000, id="one that does not end"),
+        pytest.param(b"a: b\r\n" * 1000, id="many"),
+        pytest.param(b"a: " + b"x" * 5000 + b"\r\n\r\n", id="one that ends"),
+        pytest.param(b"x" * 5000, id="a name that does not end"),
+    ],
+)
+@pytest.mark.parametrize("piece", [7, 1_000_000])
+async def test_headers_are_bounded_as_they_come(
+    connection: socket.socket, headers: bytes, piece: int
+) -> None:
+    with contract("self.headers are those so far; what on_headers_complete() raises stops it"):
+        reception = _reception(headers_bytes=1024, request_line_bytes=300)
+        made = _Connection(_nothing_is_served, connection, reception)
+        data = b"GET / HTTP/1.1\r\n" + headers
+        for at in range(0, len(data), piece):
+            if made.transport.closed:
+                break
+            made.protocol.data_received(data[at : at + piece])
+        assert made.transport.closed
+        assert _statuses(made.transport) == [b"431"]
+        assert reception.refusals.requests == {RequestRefusal.HEADERS_TOO_LARGE: 1}
+
+
+async def test_heads_within_the_bounds_are_taken_one_after_another(
+    connection: socket.socket,
+) -> None:
+    with contract("each message begins with on_message_begin()"):
+        made = _Connection(
+            _served, connection, _reception(headers_bytes=1024, request_line_bytes=300)
+        )
+        for _ in range(5):
+            made.protocol.data_received(
+                b"GET /" + b"x" * 290 + b" HTTP/1.1\r\na: " + b"x" * 1000 + b"\r\n\r\n"
+            )
+            await made.until_answered()
+        assert _statuses(made.transport) == [b"204"] * 5
+
+
+async def test_a_body_may_be_as_long_as_it_likes(connection: socket.socket) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await _answer(send)
+
+    with contract("a body's bytes go to on_body()"):
+        made = _Connection(app, connection, _reception(headers_bytes=1024, request_line_bytes=300))
+        made.protocol.data_received(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(100):
+            made.protocol.data_received(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            await asyncio.sleep(0)
+        made.protocol.data_received(b"0\r\n\r\n")
+        await made.until_answered()
+        assert _statuses(made.transport) == [b"204"]
+
+
+async def test_of_requests_in_one_packet_few_wait(connection: socket.socket) -> None:
+    with contract("those that wait are in self.pipeline"):
+        made = _Connection(_served, connection)
+        made.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
+        assert len(made.protocol.pipeline) < 20
+        for _ in range(100):
+            await made.until_answered()
+        answered = _statuses(made.transport)
+        assert answered == [b"204"] * len(answered)
+        assert 2 <= len(answered) < 20
+        assert made.reception.refusals.requests == {RequestRefusal.PIPELINE_TOO_LONG: 1}
+
+
+async def test_the_time_for_a_head_runs_from_the_connection_and_from_the_next_requests_first_byte(
+    connection: socket.socket,
+) -> None:
+    with contract("a cycle says whether its response is complete"):
+        made = _Connection(_served, connection)
+        slow = made.reception.slow_headers
+        assert len(slow) == 1
+        made.protocol.data_received(_REQUEST[:10])
+        assert len(slow) == 1
+        made.protocol.data_received(_REQUEST[10:])
+        assert len(slow) == 0
+        await made.until_answered()
+        assert len(slow) == 0, "between requests, the time to keep a connection is another"
+        made.protocol.data_received(b"\r\n")
+        assert len(slow) == 1
+        made.protocol.data_received(_REQUEST)
+        assert len(slow) == 0
+        await made.until_answered()
+        assert _statuses(made.transport) == [b"204", b"204"]
+        made.protocol.data_received(_REQUEST[:10])
+        made.protocol.head_overdue()
+        assert _statuses(made.transport) == [b"204", b"204", b"408"]
+        assert made.transport.closed
+        made.protocol.connection_lost(None)
+        assert len(slow) == 0
+
+
+async def test_what_is_left_of_an_answered_request_has_to_come_in_time(
+    connection: socket.socket,
+) -> None:
+    with contract("a body may go on after its answer"):
+        made = _Connection(_served, connection)
+        made.protocol.data_received(b"GET / HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n")
+        await made.until_answered()
+        assert len(made.reception.slow_headers) == 0
+        made.protocol.data_received(b"x")
+        assert len(made.reception.slow_headers) == 1
+
+
+async def test_a_connection_without_a_byte_is_closed_without_a_word(
+    connection: socket.socket,
+) -> None:
+    made = _Connection(_nothing_is_served, connection)
+    made.protocol.head_overdue()
+    assert made.transport.closed
+    assert made.transport.written == b""
+    assert made.reception.refusals.requests == {RequestRefusal.SLOW_HEADERS: 1}
+
+
+async def test_one_connection_too_many_is_turned_away_before_it_says_anything(
+    connection: socket.socket,
+) -> None:
+    reception = _reception(connections=1)
+    first = _Connection(_served, connection, reception)
+    with contract("a connection that is closed when it is made is closed"):
+        second = _Connection(_nothing_is_served, connection, reception)
+        assert second.transport.closed
+        assert _statuses(second.transport) == [b"503"]
+        assert b"\r\nretry-after: " in second.transport.written
+        assert second.state.connections == set()
+        second.protocol.data_received(_REQUEST)
+        second.protocol.connection_lost(None)
+        assert len(reception.limiter) == 1
+    first.protocol.connection_lost(None)
+    assert len(reception.limiter) == 0
+    assert not _Connection(_served, connection, reception).transport.closed
+
+
+async def test_a_connection_that_was_handed_over_is_counted_to_its_end(
+    connection: socket.socket,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        _detach(scope)
+
+    with contract("what takes the connection over hears of its end"):
+        made = _Connection(app, connection)
+        made.protocol.data_received(_GET)
+        await made.until_answered()
+        assert len(made.reception.limiter) == 1
+        assert len(made.reception.slow_headers) == 0
+        detached = made.transport.protocol
+        assert isinstance(detached, DetachedConnection)
+        detached.connection_lost(None)
+        assert len(made.reception.limiter) == 0
+
+
+async def test_a_request_to_change_the_protocol_is_served_as_it_is(
+    connection: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contract("an upgrade stops the parser after the head"):
+        made = _Connection(_served, connection)
+        made.protocol.data_received(
+            b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nmore"
+        )
+        await made.until_answered()
+        assert _statuses(made.transport) == [b"204"]
+        assert caplog.records == [], "clients could fill the log"
 
 
 # ---- the server
@@ -283,7 +536,7 @@ async def test_serve_calls_what_ours_overrides_in_this_order() -> None:
         # As broker/server/run.py configures it.
         config = uvicorn.Config(
             app,
-            http=EdgeProtocol,
+            http=protocol_for(_reception()),
             ws="none",
             lifespan="on",
             access_log=False,

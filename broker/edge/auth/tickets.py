@@ -21,6 +21,7 @@ claim          value
 ============== ==================================================================================
 """
 
+import hmac
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from uuid import uuid4
 
 import jwt
 
+from broker.edge.auth.compact import CompactToken
 from broker.edge.auth.identity import CredentialKind, Identity
 from broker.edge.auth.presented import Presented
 from broker.edge.auth.rights import Action, Rights
@@ -48,7 +50,7 @@ _ISSUER: Final = "runcast"
 _ALGORITHM: Final = "HS256"
 _CLOCKS_DIFFER_SECONDS: Final = 5
 """How far the clock of the edge that has signed it may be ahead."""
-_REQUIRED: Final = ("iss", "aud", "run", "rights", "iat", "exp", "jti")
+_REQUIRED: Final = frozenset({"iss", "aud", "run", "rights", "iat", "exp", "jti"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,37 +120,30 @@ class Tickets:
 
     async def verify(self, presented: Presented, action: Action, run_id: RunId | None) -> Identity:
         """See `Verifier.verify`."""
-        claims = self._claims(presented.text)
+        # Not PyJWT, which takes ten times as long: nobody else has a say in what a ticket is.
         try:
-            return _identity(claims)
+            return _identity(self._claims(presented.text))
         except (TypeError, ValueError):
             # Whoever has signed it has not gone by the form.
             raise NotAuthenticated(_NOT_GOOD) from None
 
     def _claims(self, text: str) -> Mapping[str, Any]:
-        for secret in self._secrets:
-            try:
-                decoded = jwt.decode_complete(
-                    text,
-                    secret,
-                    algorithms=[_ALGORITHM],
-                    audience=self._audience,
-                    issuer=_ISSUER,
-                    leeway=_CLOCKS_DIFFER_SECONDS,
-                    options={"require": list(_REQUIRED), "strict_aud": True},
-                )
-            except jwt.InvalidSignatureError:
-                continue
-            except jwt.ExpiredSignatureError:
-                raise NotAuthenticated(_EXPIRED) from None
-            except (jwt.PyJWTError, ValueError):
-                # Not from it: its text may quote the ticket.
-                raise NotAuthenticated(_NOT_GOOD) from None
-            if decoded["header"].get("typ") != _TYPE:
-                break
-            claims: Mapping[str, Any] = decoded["payload"]
-            return claims
-        raise NotAuthenticated(_NOT_GOOD)
+        """What the ticket says, if one of us has signed it."""
+        token = CompactToken.parse(text)
+        header = token.header
+        if header.get("alg") != _ALGORITHM or header.get("typ") != _TYPE:
+            raise NotAuthenticated(_NOT_GOOD)
+        if not any(_signed(token, secret) for secret in self._secrets):
+            raise NotAuthenticated(_NOT_GOOD)
+        claims = token.claims()
+        ours = claims.get("iss") == _ISSUER and claims.get("aud") == self._audience
+        if not ours or not claims.keys() >= _REQUIRED:
+            raise NotAuthenticated(_NOT_GOOD)
+        return claims
+
+
+def _signed(token: CompactToken, secret: bytes) -> bool:
+    return hmac.compare_digest(hmac.digest(secret, token.message, "sha256"), token.signature)
 
 
 _NOT_GOOD: Final = "The ticket is none of those that are made here."
@@ -169,6 +164,9 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
     if not actions or not set(actions) <= set(TICKET_ACTIONS):
         raise ValueError("no rights that tickets have")
     issued_at, until = _seconds(claims["iat"]), _seconds(claims["exp"])
+    begins = max(issued_at, _seconds(claims.get("nbf", 0)))
+    if begins > time.time() + _CLOCKS_DIFFER_SECONDS:
+        raise ValueError("not made yet")
     if until - issued_at > MOST_SECONDS + 1:
         raise ValueError("lasts for too long")
     if until <= time.time():

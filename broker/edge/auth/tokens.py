@@ -1,20 +1,15 @@
 """Tokens: JWTs of the operator's identity provider (RFC 7519, signed as in RFC 7515).
 
-The form is read here, strictly; signatures are PyJWT's and cryptography's to check. PyJWT's own
-`decode` would read a token twice, at ten times the cost of an HMAC, and takes what need not be
+The form is read in `compact`, strictly; signatures are PyJWT's and cryptography's to check. PyJWT's
+own `decode` would read a token twice, at ten times the cost of an HMAC, and takes what need not be
 taken: padding, times as text, infinite ones.
 """
 
-import base64
-import binascii
 import hashlib
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
-
-import orjson
 
 from broker.edge.auth.claims import (
     ClaimedRights,
@@ -24,6 +19,7 @@ from broker.edge.auth.claims import (
     subject_of,
     token_id,
 )
+from broker.edge.auth.compact import MALFORMED, CompactToken
 from broker.edge.auth.identity import CredentialKind, Identity
 from broker.edge.auth.presented import Presented
 from broker.edge.auth.rights import Action, Rights
@@ -33,7 +29,6 @@ from broker.wire.problem import NotAuthenticated
 
 __all__ = ["TokenRules", "Tokens"]
 
-_COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _TYPES: Final = frozenset({"jwt", "at+jwt"})
 """Of tokens that say what they may be used for (RFC 8725, 3.11). Others that the same key may have
 signed are no proof of who asks: logout tokens, DPoP proofs, security events, our own tickets."""
@@ -101,12 +96,12 @@ class Tokens:
         return proven.identity
 
     async def _prove(self, presented: Presented) -> "_Proven":
-        token = _Token.parse(presented.text)
+        token = CompactToken.parse(presented.text)
         header = _Header.of(token.header, self._rules.algorithms)
         key = await self._keys.find(header.key_id, header.algorithm)
         if not key.signed(token.message, token.signature):
             raise NotAuthenticated("The token's signature is wrong.")
-        claims = _json_object(token.payload)
+        claims = token.claims()
         rules = self._rules
         lasts = lifetime(claims, self._clock(), rules.leeway_seconds)
         require_parties(claims, rules.issuer, rules.audience)
@@ -136,25 +131,6 @@ class _Proven:
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
-    """A token's parts (RFC 7515, 7.1)."""
-
-    header: bytes
-    payload: bytes = field(repr=False)
-    message: bytes = field(repr=False)
-    """What is signed."""
-    signature: bytes = field(repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> "_Token":
-        found = _COMPACT.fullmatch(text)
-        if found is None:
-            raise NotAuthenticated(_MALFORMED)
-        header, payload, signature = map(_decoded, found.groups())
-        return cls(header, payload, text[: found.end(2)].encode(), signature)
-
-
-@dataclass(frozen=True, slots=True)
 class _Header:
     """What of a token's header is looked at. It is not signed yet: it says which key to try."""
 
@@ -162,16 +138,12 @@ class _Header:
     key_id: str | None
 
     @classmethod
-    def of(cls, data: bytes, algorithms: Sequence[str]) -> "_Header":
-        header = _json_object(data)
+    def of(cls, header: Mapping[str, Any], algorithms: Sequence[str]) -> "_Header":
         algorithm, key_id = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in algorithms:
             raise NotAuthenticated("The token is signed with an algorithm that is not taken here.")
         if key_id is not None and not isinstance(key_id, str):
-            raise NotAuthenticated(_MALFORMED)
-        if "crit" in header or "b64" in header:
-            # None of what a token may require to be understood is (RFC 7515, 4.1.11; RFC 7797).
-            raise NotAuthenticated("The token has a header that is not understood here.")
+            raise NotAuthenticated(MALFORMED)
         if not _is_type(header.get("typ", "JWT")):
             raise NotAuthenticated("The token is of a type that is not taken here (typ).")
         return cls(algorithm, key_id)
@@ -179,27 +151,3 @@ class _Header:
 
 def _is_type(value: object) -> bool:
     return isinstance(value, str) and value.lower().removeprefix("application/") in _TYPES
-
-
-_MALFORMED: Final = "The token is not a JWT."
-
-
-def _decoded(part: str) -> bytes:
-    """Of base64url without padding, of which there is one spelling for all that can be spelt."""
-    try:
-        data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except binascii.Error:
-        raise NotAuthenticated(_MALFORMED) from None
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != part.encode():
-        raise NotAuthenticated(_MALFORMED)
-    return data
-
-
-def _json_object(data: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise NotAuthenticated(_MALFORMED) from None
-    if not isinstance(value, dict):
-        raise NotAuthenticated(_MALFORMED)
-    return value

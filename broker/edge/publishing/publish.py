@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -38,10 +38,15 @@ from broker.edge.publishing.origin import (
 )
 from broker.redis.appending import Appended, Appender, NewEvent, RunEnded
 from broker.redis.persistence import AppendError, NotAppended
+from broker.wire.event import TRACEPARENT
 from broker.wire.ids import RunId, StreamId
 from broker.wire.problem import BadHeader, Problem
 
-__all__ = ["GREATEST_LEASE_SECONDS", "LEASE", "PublishEndpoint"]
+__all__ = ["GREATEST_LEASE_SECONDS", "LEASE", "PublishEndpoint", "Tracing"]
+
+Tracing = Callable[[RunId, str, int], AbstractContextManager[str]]
+"""Makes the span in which so many events are appended to a run, within what the request says of its
+own; gives the `traceparent` that they are to have, or nothing."""
 
 LEASE: Final = "Runcast-Lease"
 GREATEST_LEASE_SECONDS: Final = 3600
@@ -57,17 +62,23 @@ class PublishEndpoint(IntakeEndpoint):
     """Takes events."""
 
     def __init__(
-        self, appender: Appender, ends_run: Callable[[NewEvent], bool], intake: Intake
+        self,
+        appender: Appender,
+        ends_run: Callable[[NewEvent], bool],
+        intake: Intake,
+        tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
             appender: appends to runs.
             ends_run: whether an event ends its run.
             intake: the bounds, and what is counted.
+            tracing: traces appends; `None`: nobody does.
         """
         super().__init__(intake)
         self._appender = appender
         self._ends_run = ends_run
+        self._tracing = tracing
         self._anonymous = AnonymousProducers()
 
     async def __call__(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +94,7 @@ class PublishEndpoint(IntakeEndpoint):
         lease = _lease_seconds(headers.getlist(LEASE))
         self._intake.check_rate(run_id)
         with self._anonymous.one() as producer:
-            writing = _Writing(permit, run_id, lease, producer)
+            writing = _Writing(permit, run_id, lease, producer, _traceparent(headers))
             try:
                 with self._intake.until_the_server_ends():
                     if media == JSON:
@@ -147,15 +158,7 @@ class PublishEndpoint(IntakeEndpoint):
         origin = batch.origin or Origin(writing.anonymous, self._anonymous.take(count))
         writing.unknown = count
         try:
-            appended = await self._appender.append(
-                writing.run_id,
-                batch.events,
-                producer=origin.producer,
-                sequence=origin.sequence,
-                lease_seconds=writing.lease_seconds,
-                status=batch.status,
-                phase=batch.phase,
-            )
+            appended = await self._append_traced(writing, batch, origin)
         except RunEnded as error:
             writing.unknown = 0
             raise run_over(error, writing.run_id) from None
@@ -171,6 +174,28 @@ class PublishEndpoint(IntakeEndpoint):
         stats.duplicates += count - fresh
         if fresh:
             stats.appended_bytes += batch.size
+
+    async def _append_traced(
+        self, writing: "_Writing", batch: Batch, origin: Origin
+    ) -> Sequence[Appended]:
+        if self._tracing is None:
+            return await self._append_events(writing, batch, batch.events, origin)
+        with self._tracing(writing.run_id, writing.traceparent, len(batch.events)) as traceparent:
+            events = [event._replace(traceparent=traceparent) for event in batch.events]
+            return await self._append_events(writing, batch, events, origin)
+
+    async def _append_events(
+        self, writing: "_Writing", batch: Batch, events: Sequence[NewEvent], origin: Origin
+    ) -> Sequence[Appended]:
+        return await self._appender.append(
+            writing.run_id,
+            events,
+            producer=origin.producer,
+            sequence=origin.sequence,
+            lease_seconds=writing.lease_seconds,
+            status=batch.status,
+            phase=batch.phase,
+        )
 
     async def _touch(self, writing: "_Writing") -> None:
         """Renews the lease of who has nothing to say."""
@@ -195,6 +220,8 @@ class _Writing:
     lease_seconds: float | None
     anonymous: str
     """The producer of events that come from nobody in particular."""
+    traceparent: str
+    """As the request has it; empty for none."""
     count: int = 0
     last: StreamId | None = None
     unknown: int = 0
@@ -230,6 +257,12 @@ class _Writing:
         """The answer."""
         last = "null" if self.last is None else f'"{self.last}"'
         return b'{"events":[%b],"last_id":%b}' % (bytes(self.answers), last.encode())
+
+
+def _traceparent(headers: Headers) -> str:
+    """The request's; with several of them nobody knows which (W3C Trace Context, section 3.2)."""
+    values = headers.getlist(TRACEPARENT)
+    return values[0] if len(values) == 1 else ""
 
 
 def _lease_seconds(values: list[str]) -> float | None:

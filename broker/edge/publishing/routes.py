@@ -11,7 +11,7 @@ from broker.edge.publishing.commands import CommandsEndpoint
 from broker.edge.publishing.create import CreateEndpoint, RunCreator
 from broker.edge.publishing.intake import Intake
 from broker.edge.publishing.limits import PublishingLimits
-from broker.edge.publishing.publish import PublishEndpoint
+from broker.edge.publishing.publish import PublishEndpoint, Tracing
 from broker.edge.publishing.rates import Rates
 from broker.edge.publishing.stats import PublishingStats
 from broker.redis.appending import Appender, NewEvent
@@ -42,6 +42,7 @@ class Publishing:
         queued_timeout_seconds: float | None,
         guard: Guard,
         leaving: Callable[[], bool],
+        tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
@@ -53,6 +54,7 @@ class Publishing:
             queued_timeout_seconds: how long a run waits for a worker; `None`: for ever.
             guard: who may do what.
             leaving: whether this process is about to end.
+            tracing: traces appends; `None`: nobody does.
         """
         rates = Rates(
             per_second=limits.events_per_second,
@@ -61,6 +63,7 @@ class Publishing:
         )
         self.intake = Intake(limits, rates, stats, leaving)
         self._guard = guard
+        self._tracing = tracing
         self._deployment = deployment
         self._usual = usual
         self._requests_key = requests_key
@@ -105,7 +108,7 @@ class Publishing:
         appender = self._appender(self._usual)
         create = CreateEndpoint(self.creator(NATIVE, self._usual), self.intake)
         command = CommandsEndpoint(self.commands(self._usual), self.intake)
-        publish = PublishEndpoint(appender, self._ends_run, self.intake)
+        publish = PublishEndpoint(appender, self._ends_run, self.intake, self._tracing)
         return [
             guarded(self._guard, "/v1/runs", _POST, create, Asks(Action.COMMAND), no_run),
             self._of_run("commands", command, Action.COMMAND),

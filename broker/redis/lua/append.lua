@@ -4,7 +4,7 @@
 -- or '' for ids that Redis makes · 5 seconds to keep the run, 6 the same once it has ended · 7 the
 -- lease in ms or '' · 8 why the run is lost after it · 9 most entries or '' · 10 the owner or '' · 11
 -- number of words of fields to set, those words · then type, data and '1' or '0' for final of each
--- event.
+-- event, with its traceparent, if it has one, right behind that digit.
 --
 -- Answers {'appended', how many were there already, id or '' of each ...}, {'ended', id},
 -- {'other owner'} or {'not dense'}. All that can go wrong, but for missing rights, does so before the first write.
@@ -78,11 +78,15 @@ for index = fresh, count do
     words[#words + 1], words[#words + 2] = format.type_field, ARGV[at]
   end
   words[#words + 1], words[#words + 2] = format.data_field, ARGV[at + 1]
-  if ARGV[at + 2] == '1' then
+  local ends = string.sub(ARGV[at + 2], 1, 1) == '1'
+  if ends then
     words[#words + 1], words[#words + 2] = format.final_field, '1'
   end
+  if #ARGV[at + 2] > 1 then
+    words[#words + 1], words[#words + 2] = format.trace_field, string.sub(ARGV[at + 2], 2)
+  end
   ids[index] = redis.call('XADD', unpack(words))
-  if ARGV[at + 2] == '1' then
+  if ends then
     final = ids[index]
   end
 end
