@@ -42,9 +42,14 @@ from broker.wire.problem import (
     BadParameter,
     BadRunId,
     Forbidden,
+    HeadersTooLarge,
     InternalProblem,
     NotAuthenticated,
     RunNotFound,
+    SlowHeaders,
+    TargetTooLong,
+    TooManyConnections,
+    TooManyStreams,
     Unavailable,
     WrongKeyType,
 )
@@ -238,9 +243,12 @@ def _events_operation(limits: RequestLimits) -> Document:
             },
             "400": problem_response(BadRunId, BadCursor, BadParameter, BadHttp),
             "404": problem_response(RunNotFound),
+            "408": problem_response(SlowHeaders),
             "409": problem_response(WrongKeyType),
+            "414": problem_response(TargetTooLong),
+            "431": problem_response(HeadersTooLarge),
             "500": problem_response(InternalProblem),
-            "503": problem_response(Unavailable),
+            "503": problem_response(Unavailable, TooManyStreams, TooManyConnections),
         },
     }
 

@@ -81,7 +81,10 @@ class Office:
         asked = range(1, self._count + 1) if worker is None else [worker]
         asked = [number for number in asked if number <= self._count]
         if isinstance(question, Leave):
-            self._leaving.write_text(str(question.seconds))
+            # In one step: whoever takes a place may be reading it.
+            draft = self._leaving.with_suffix(f".{self._number}")
+            draft.write_text(str(question.seconds))
+            draft.replace(self._leaving)
         outcomes = await asyncio.gather(*(self._ask_one(number, question) for number in asked))
         heard = dict(filter(None, outcomes))
         return Answers(heard, [number for number in asked if number not in heard])

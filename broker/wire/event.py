@@ -118,7 +118,7 @@ class EventFormat:
         """The same, with its `traceparent`."""
         event = self.decode(entry_id, fields)
         traceparent = fields.get(_TRACEPARENT_KEY)
-        return event if traceparent is None else event._replace(traceparent=traceparent)
+        return event if traceparent is None else Event(*event[:-1], traceparent=traceparent)
 
     def ends_run(self, event_type: str, data: bytes) -> bool:
         """Whether an event of this type and data ends the run, its final field apart."""

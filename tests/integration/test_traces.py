@@ -14,8 +14,13 @@ from typing import Any, Final, NamedTuple
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from redis.asyncio import Redis
 
+from broker.publishing import RunEnded, RunPublisher
 from tests.support.edges import Edge
 from tests.support.producer import key_of
 from tests.support.servers import available_kinds
@@ -218,6 +223,39 @@ async def test_published_over_http_in_a_trace_that_is_not_recorded(
     assert answer.status_code == 200, answer.text
     entries: Any = await client.xrange(key_of(run_id))
     assert ["traceparent" in fields for _, fields in entries] == [False]
+
+
+async def test_of_two_parents_neither_is_believed(
+    edge: Edge, collector: Collector, run_id: str
+) -> None:
+    headers = [("traceparent", SAMPLED), ("traceparent", SAMPLED)]
+    async with httpx.AsyncClient() as http:
+        answer = await http.post(edge.events_url(run_id), json={"type": "done"}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    [span] = await eventually(lambda: collector.of(run_id, "runcast.publish"))
+    assert span.parent_id == ""
+    assert span.trace_id != TRACE
+
+
+async def test_what_was_not_appended_is_said(
+    client: Redis, redis_url: str, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("broker.telemetry.publish_spans.get_tracer", provider.get_tracer)
+    async with RunPublisher(redis_url) as publisher:
+        with pytest.raises(RunEnded):
+            async with publisher.run(run_id) as run:
+                await client.xadd(key_of(run_id), {"type": "done"})
+                with provider.get_tracer("worker").start_as_current_span("work"):
+                    await run.emit("chunk")
+                    await run.flush()
+    [published] = [one for one in exporter.get_finished_spans() if one.name == "runcast.publish"]
+    assert (published.status.status_code, published.status.description) == (
+        StatusCode.ERROR,
+        "RunEnded",
+    )
 
 
 WORKER: Final = """

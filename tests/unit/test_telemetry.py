@@ -173,6 +173,13 @@ async def test_what_is_not_recorded_or_malformed_has_no_spans(text: str) -> None
         assert len(exported.spans) == 2
 
 
+async def test_what_is_not_recorded_elsewhere_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    async with tracing() as (traces, exported):
+        traces.pushed(RUN, [event(UNSAMPLED)], read_ms=1_700_000_000_250.0, viewers=1)
+        assert not exported.spans
+
+
 @pytest.mark.parametrize("ms", [0, 1_700_000_009_000])
 async def test_ids_that_are_no_times_or_from_the_future(ms: int) -> None:
     async with tracing() as (traces, exported):
