@@ -10,6 +10,7 @@ publishing/ the library for workers: runs, requests, commands
 profiles/   other systems' routes, cursors and frames, as TOML files
 edge/       Starlette endpoints: events, publishing, health, metrics
 server/     uvicorn: protocol, signals, drain
+telemetry/  OpenTelemetry traces, an extra
 console/    the operators' page
 demo/       the made-up agent and its page
 =========== =================================================================

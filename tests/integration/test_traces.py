@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status as ExportedStatus
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -44,6 +45,7 @@ class Span(NamedTuple):
     parent_id: str
     started_ns: int
     ended_ns: int
+    failed: bool
     attributes: Mapping[str, Any]
 
 
@@ -98,6 +100,7 @@ def _spans_in(body: bytes) -> Iterator[Span]:
                     span.parent_span_id.hex(),
                     span.start_time_unix_nano,
                     span.end_time_unix_nano,
+                    span.status.code == ExportedStatus.STATUS_CODE_ERROR,
                     _attributes(span),
                 )
 
@@ -244,13 +247,16 @@ async def test_what_was_not_appended_is_said(
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr("broker.telemetry.publish_spans.get_tracer", provider.get_tracer)
-    async with RunPublisher(redis_url) as publisher:
-        with pytest.raises(RunEnded):
-            async with publisher.run(run_id) as run:
-                await client.xadd(key_of(run_id), {"type": "done"})
-                with provider.get_tracer("worker").start_as_current_span("work"):
-                    await run.emit("chunk")
-                    await run.flush()
+
+    async def work() -> None:
+        async with RunPublisher(redis_url) as publisher, publisher.run(run_id) as run:
+            await client.xadd(key_of(run_id), {"type": "done"})
+            with provider.get_tracer("worker").start_as_current_span("work"):
+                await run.emit("chunk")
+                await run.flush()
+
+    with pytest.raises(RunEnded):
+        await work()
     [published] = [one for one in exporter.get_finished_spans() if one.name == "runcast.publish"]
     assert (published.status.status_code, published.status.description) == (
         StatusCode.ERROR,
@@ -302,6 +308,7 @@ async def test_emitted_by_a_worker_that_traces(
     await eventually(lambda: len(collector.of(run_id)) == 4)
     chain = {span.name: span for span in collector.of(run_id)}
     assert len({span.trace_id for span in chain.values()}) == 1
+    assert not any(span.failed for span in chain.values())
     names = ["work", "runcast.publish", "runcast.read", "runcast.deliver"]
     for above, below in pairwise(names):
         assert chain[below].parent_id == chain[above].span_id
