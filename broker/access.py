@@ -1,20 +1,21 @@
-"""Puts together who may do what, from the settings."""
+"""Puts together who may do what, from the settings.
+
+What needs cryptography or an HTTP client is imported where it is set up: most edges start without.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from broker.edge.auth.api_keys import ApiKeys, ApiKeysUnusable
 from broker.edge.auth.bearer import Bearer
-from broker.edge.auth.forward import ForwardAuth
 from broker.edge.auth.guard import EVERYONE, CredentialGuard, Guard
 from broker.edge.auth.identity import CredentialKind
 from broker.edge.auth.origins import Origins
 from broker.edge.auth.revoked import Revoked
 from broker.edge.auth.standing import Source, Standing
 from broker.edge.auth.tickets import Tickets
-from broker.edge.auth.token_keys import Jwks, KeyFile, KeyFileUnusable, TokenKeys
-from broker.edge.auth.tokens import TokenRules, Tokens
 from broker.edge.auth.verifier import Verifier
 from broker.edge_settings import names
 from broker.redis.catalogue import Catalogue
@@ -22,6 +23,10 @@ from broker.redis.deployment import Deployment
 from broker.redis.owners import RedisOwners
 from broker.redis.revocations import RedisRevocations
 from broker.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from broker.edge.auth.forward import ForwardAuth
+    from broker.edge.auth.tokens import Tokens
 
 __all__ = ["Access", "make_access"]
 
@@ -71,23 +76,12 @@ def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue
         except ApiKeysUnusable as error:
             raise SettingsError(f"api_keys_file: {error}") from None
         sources.append(api_keys)
-    tokens = None
-    if settings.checks_tokens:
-        keys = _token_keys(settings)
-        tokens = Tokens(_token_rules(settings), keys)
-        if isinstance(keys, Jwks):
-            attendants.append(keys)
+    tokens = _tokens(settings, attendants) if settings.checks_tokens else None
     heartbeat, answer = settings.heartbeat_seconds, settings.forward_auth_timeout_seconds
     recheck_seconds = max(heartbeat / 2, heartbeat - answer - _LONGEST_SHARE_SECONDS)
     forward = None
     if settings.forward_auth_url is not None:
-        forward = ForwardAuth(
-            settings.forward_auth_url,
-            timeout_seconds=settings.forward_auth_timeout_seconds,
-            cache_seconds=settings.forward_auth_cache_seconds,
-            share_seconds=min(_LONGEST_SHARE_SECONDS, recheck_seconds / 2),
-            session_cookie=settings.session_cookie,
-        )
+        forward = _forward_auth(settings, settings.forward_auth_url, recheck_seconds)
         attendants.append(forward)
     tickets = None
     if settings.ticket_secrets:
@@ -123,21 +117,36 @@ def make_access(settings: Settings, deployment: Deployment, catalogue: Catalogue
     return Access(guard, origins, standing, tickets, [*attendants, standing])
 
 
-def _token_keys(settings: Settings) -> TokenKeys:
+def _forward_auth(settings: Settings, url: str, recheck_seconds: float) -> "ForwardAuth":
+    from broker.edge.auth.forward import ForwardAuth
+
+    return ForwardAuth(
+        url,
+        timeout_seconds=settings.forward_auth_timeout_seconds,
+        cache_seconds=settings.forward_auth_cache_seconds,
+        share_seconds=min(_LONGEST_SHARE_SECONDS, recheck_seconds / 2),
+        session_cookie=settings.session_cookie,
+    )
+
+
+def _tokens(settings: Settings, attendants: list[AbstractAsyncContextManager[object]]) -> "Tokens":
+    from broker.edge.auth.token_keys import Jwks, KeyFile, KeyFileUnusable, TokenKeys
+    from broker.edge.auth.tokens import TokenRules, Tokens
+
     algorithms = names(settings.jwt_algorithms)
+    keys: TokenKeys
     if settings.jwt_key_file is not None:
         try:
-            return KeyFile(settings.jwt_key_file, algorithms)
+            keys = KeyFile(settings.jwt_key_file, algorithms)
         except KeyFileUnusable as error:
             raise SettingsError(f"jwt_key_file: {error}") from None
-    assert settings.jwt_jwks_url is not None
-    return Jwks(settings.jwt_jwks_url, algorithms, keep_seconds=settings.jwt_jwks_seconds)
-
-
-def _token_rules(settings: Settings) -> TokenRules:
+    else:
+        assert settings.jwt_jwks_url is not None
+        keys = Jwks(settings.jwt_jwks_url, algorithms, keep_seconds=settings.jwt_jwks_seconds)
+        attendants.append(keys)
     assert settings.jwt_audience is not None
-    return TokenRules(
-        algorithms=names(settings.jwt_algorithms),
+    rules = TokenRules(
+        algorithms=algorithms,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway_seconds=settings.jwt_leeway_seconds,
@@ -147,3 +156,4 @@ def _token_rules(settings: Settings) -> TokenRules:
         roles_claim=settings.jwt_roles_claim,
         roles=settings.role_rights,
     )
+    return Tokens(rules, keys)

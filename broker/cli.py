@@ -1,4 +1,7 @@
-"""The `runcast` command: its sub-commands and flags. What they do is in `broker.commands`."""
+"""The `runcast` command: its sub-commands and flags. What they do is in `broker.commands`.
+
+Each sub-command is imported when it is called: together they take as long as all the rest.
+"""
 
 import sys
 from collections.abc import Callable
@@ -9,16 +12,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from broker import __version__
-from broker.commands.check import run_check
-from broker.commands.demo import run_demo
 from broker.commands.failure import UNUSABLE, CommandFailed
-from broker.commands.key import run_key
-from broker.commands.publish import run_publish
-from broker.commands.revoke import LEAST_DAYS, run_revoke
-from broker.commands.serve import run_serve
-from broker.commands.tail import run_tail
-from broker.commands.ticket import run_ticket
-from broker.edge.auth.tickets import MOST_SECONDS
+from broker.edge.auth.tickets import LEAST_DAYS_REVOKED, MOST_SECONDS
 from broker.logging import configure_logging
 from broker.redis.embedded import EmbeddedError
 from broker.server.listening import AddressInUse
@@ -103,6 +98,8 @@ def serve(**flags: Any) -> None:
     """
     settings = load_settings(flags)
     configure_logging(settings.log_level, settings.log_format)
+    from broker.commands.serve import run_serve
+
     run_serve(settings)
 
 
@@ -121,6 +118,8 @@ def demo(**flags: Any) -> None:
     settings = load_settings(flags)
     chosen = "log_level" in settings.model_fields_set
     configure_logging(settings.log_level if chosen else "warning", settings.log_format)
+    from broker.commands.demo import run_demo
+
     run_demo(settings)
 
 
@@ -157,6 +156,8 @@ def publish(run_id: str, event_type: str | None, data: str | None, **flags: Any)
     Without --redis-url it appends to the embedded Valkey of a `runcast serve` on this machine.
     """
     settings = load_settings(flags, listens=False)
+    from broker.commands.publish import run_publish
+
     run_publish(settings, run_id, event_type, data)
 
 
@@ -218,6 +219,8 @@ def tail(
     Exit codes: 0 the run is over, 1 the server refuses, 2 the command line can't be used,
     130 Ctrl-C, 141 the reader of the output has gone.
     """
+    from broker.commands.tail import run_tail
+
     run_tail(
         url,
         run_id,
@@ -255,6 +258,8 @@ def check(as_json: bool, **flags: Any) -> None:
 
     Exit codes: 0 no problem (there may be warnings), 1 a problem.
     """
+    from broker.commands.check import run_check
+
     run_check(flags, as_json=as_json)
 
 
@@ -300,6 +305,8 @@ def key(
     The key goes to standard output, and nowhere else: the entry has only its hash. Edges notice
     within seconds that the file has changed.
     """
+    from broker.commands.key import run_key
+
     run_key(name, rights, subject=subject, expires_days=expires_days, append_to=append_to)
 
 
@@ -338,6 +345,8 @@ def ticket(
     is best set by RUNCAST_TICKET_SECRET or in runcast.toml: others on this machine can read flags.
     """
     settings = load_settings(flags, listens=False)
+    from broker.commands.ticket import run_ticket
+
     run_ticket(settings, run_id, subject=subject, rights=rights, seconds=seconds, url=url)
 
 
@@ -351,7 +360,7 @@ def ticket(
 )
 @click.option(
     "--keep-days",
-    type=click.IntRange(LEAST_DAYS, 3650),
+    type=click.IntRange(LEAST_DAYS_REVOKED, 3650),
     default=90,
     show_default=True,
     help="How long revocations are kept; longer than any of your tokens lasts.",
@@ -380,6 +389,8 @@ def revoke(
         *(f"key:{name}" for name in keys),
         *(f"token:{name}" for name in tokens),
     ]
+    from broker.commands.revoke import run_revoke
+
     run_revoke(load_settings(flags, listens=False), marks, keep_days)
 
 

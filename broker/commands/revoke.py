@@ -8,18 +8,15 @@ import click
 
 from broker.commands.failure import UNUSABLE, CommandFailed
 from broker.commands.redis_in_use import NO_REDIS, START_OR_GIVE_ONE, redis_in_use
-from broker.edge.auth.tickets import MOST_SECONDS
 from broker.redis.addresses import shown_url
 from broker.redis.opening import make_deployment
 from broker.redis.persistence import AppendError
 from broker.redis.revocations import RedisRevocations
 from broker.settings import Settings
 
-__all__ = ["LEAST_DAYS", "run_revoke"]
+__all__ = ["run_revoke"]
 
 _DAY_SECONDS: Final = 24 * 3600
-LEAST_DAYS: Final = MOST_SECONDS // _DAY_SECONDS + 1
-"""That a revocation is kept: longer than any ticket lasts."""
 _MOST_CHARACTERS: Final = 1024
 
 

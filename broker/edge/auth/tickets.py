@@ -29,8 +29,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
-import jwt
-
 from broker.edge.auth.compact import CompactToken
 from broker.edge.auth.identity import CredentialKind, Identity
 from broker.edge.auth.presented import Presented
@@ -38,12 +36,15 @@ from broker.edge.auth.rights import Action, Rights
 from broker.wire.ids import RunId, is_run_id
 from broker.wire.problem import NotAuthenticated
 
-__all__ = ["MOST_SECONDS", "TICKET_ACTIONS", "Ticket", "Tickets"]
+__all__ = ["LEAST_DAYS_REVOKED", "MOST_SECONDS", "TICKET_ACTIONS", "Ticket", "Tickets"]
 
 TICKET_ACTIONS: Final = (Action.WATCH, Action.PUBLISH, Action.COMMAND)
 """What tickets can be for."""
 MOST_SECONDS: Final = 30 * 24 * 3600
 """No ticket lasts longer, whoever has signed it: what was revoked is remembered for longer."""
+
+LEAST_DAYS_REVOKED: Final = MOST_SECONDS // (24 * 3600) + 1
+"""That a revocation is kept: longer than any ticket lasts."""
 
 _TYPE: Final = "runcast-ticket+jwt"
 _ISSUER: Final = "runcast"
@@ -115,6 +116,9 @@ class Tickets:
             # Not the ticket's own time: one that was made in the moment before an edge heard that
             # its parent was revoked would seem newer than that.
             claims["auth_time"] = int(parent.issued_at)
+        # Imported here, with cryptography behind it: most edges start without.
+        import jwt
+
         text = jwt.encode(claims, self._secrets[0], _ALGORITHM, headers={"typ": _TYPE})
         return Ticket(text, claims["jti"], expires_at)
 
