@@ -1,4 +1,4 @@
-"""Two hundred viewers connect, drop and resume at random while a run is written and trimmed.
+"""Many viewers connect, drop and resume at random while a run is written and trimmed.
 
 Each viewer's history must equal the stream, or be covered by gaps that the trims account for.
 Random, from a seed that a failure prints; the counts below are the issue's own.
@@ -29,11 +29,13 @@ from tests.faults.history import (
     ViewerLog,
 )
 from tests.faults.surgery import Surgery, entries_of, labels_of
+from tests.fuzz.effort import LONG
 from tests.support.edges import Edge
 from tests.support.producer import key_of
 from tests.support.viewer import Viewer, watch
 
-VIEWERS = 200
+VIEWERS = 200 if LONG else 80
+"""Where the fuzzers try hard, so does this."""
 EVENTS = 5000
 KEPT = 400
 """How many events a trim leaves: enough for most resumes, too few for some."""

@@ -19,6 +19,7 @@ from broker.edge.auth.claims import (
 from broker.edge.auth.rights import Action, Rights, Verdict
 from broker.wire.ids import RunId
 from broker.wire.problem import NotAuthenticated
+from tests.fuzz.effort import effort
 
 _NOW = 1_800_000_000.5
 _LEEWAY = 10
@@ -186,6 +187,7 @@ def test_a_tokens_own_name() -> None:
             token_id({"jti": bad})
 
 
+@effort(100)
 @given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "iss", "aud", "sub", "jti"]), _JSON))
 def test_no_claims_do_anything_but_pass_or_be_refused(claims: dict[str, Any]) -> None:
     try:
@@ -246,6 +248,7 @@ def test_templates_that_are_none(templates: str) -> None:
         rights({}, templates)
 
 
+@effort(100)
 @given(st.dictionaries(st.just("team"), _JSON))
 def test_no_claim_widens_a_template(claims: dict[str, Any]) -> None:
     given = ClaimedRights("watch:{team}-*", None, None, {}).of(claims)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trustme import CA
 
@@ -26,6 +26,7 @@ from broker.edge.auth.rights import Action
 from broker.edge.auth.token_keys import KeyFile, KeyFileUnusable, TokenKey
 from broker.edge.auth.tokens import TokenRules, Tokens
 from broker.wire.problem import NotAuthenticated, Unavailable
+from tests.fuzz.effort import effort
 from tests.support.identity_provider import (
     AUDIENCE,
     ISSUER,
@@ -309,7 +310,7 @@ _CLAIMS = st.dictionaries(
 )
 
 
-@settings(deadline=None)
+@effort(100)
 @given(_HEADERS, _CLAIMS, st.booleans())
 async def test_what_is_taken_is_taken_by_pyjwt_too(
     header: dict[str, Any], claims: dict[str, Any], whole: bool
@@ -336,7 +337,7 @@ async def test_what_is_taken_is_taken_by_pyjwt_too(
     )
 
 
-@settings(deadline=None)
+@effort(100)
 @given(st.data())
 async def test_a_token_with_a_change_anywhere_is_refused(data: st.DataObject) -> None:
     key = _KEYS["HS256"]
@@ -349,7 +350,7 @@ async def test_a_token_with_a_change_anywhere_is_refused(data: st.DataObject) ->
             await who(tokens_for(key), changed)
 
 
-@settings(deadline=None)
+@effort(100)
 @given(st.text(st.characters(codec="latin-1"), max_size=300))
 async def test_any_text_is_refused(text: str) -> None:
     with pytest.raises(NotAuthenticated):

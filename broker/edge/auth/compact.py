@@ -6,7 +6,9 @@ There is one spelling for each token: no padding, no spare bits, no line ends.
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import orjson
@@ -24,7 +26,7 @@ _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-
 class CompactToken:
     """A token's parts. None of them is proven."""
 
-    header: dict[str, Any]
+    header: Mapping[str, Any]
     message: bytes = field(repr=False)
     """What is signed."""
     signature: bytes = field(repr=False)
@@ -43,7 +45,7 @@ class CompactToken:
         if found is None:
             raise NotAuthenticated(MALFORMED)
         header, payload, signature = found.groups()
-        document = _json_object(header)
+        document = _header(header)
         if "crit" in document or "b64" in document:
             raise NotAuthenticated("The token has a header that is not understood here.")
         message = text[: found.end(2)].encode()
@@ -56,6 +58,12 @@ class CompactToken:
             NotAuthenticated: that is no JSON object.
         """
         return _json_object(self.payload)
+
+
+@lru_cache(maxsize=64)
+def _header(part: str) -> Mapping[str, Any]:
+    # Whoever signs tokens makes the same header again and again.
+    return _json_object(part)
 
 
 def _decoded(part: str) -> bytes:

@@ -26,6 +26,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 from uuid import uuid4
 
@@ -164,9 +165,7 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
     run_id = _text(claims["run"])
     if not is_run_id(run_id):
         raise ValueError("no run id")
-    actions = [Action(_text(action)) for action in claims["rights"]]
-    if not actions or not set(actions) <= set(TICKET_ACTIONS):
-        raise ValueError("no rights that tickets have")
+    rights = _rights(run_id, tuple(map(_text, claims["rights"])))
     issued_at, until = _seconds(claims["iat"]), _seconds(claims["exp"])
     begins = max(issued_at, _seconds(claims.get("nbf", 0)))
     if begins > time.time() + _CLOCKS_DIFFER_SECONDS:
@@ -182,12 +181,20 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
         marks.add(_subject_mark(subject))
     return Identity(
         subject,
-        Rights(f"{action}:{run_id}" for action in actions),
+        rights,
         CredentialKind.TICKET,
         until,
         authenticated_at,
         frozenset(marks),
     )
+
+
+@lru_cache(maxsize=1024)
+def _rights(run_id: str, actions: tuple[str, ...]) -> Rights:
+    # Many tickets are for the same run.
+    if not actions or not set(actions) <= set(TICKET_ACTIONS):
+        raise ValueError("no rights that tickets have")
+    return Rights(f"{action}:{run_id}" for action in actions)
 
 
 def _subject_mark(subject: str | None) -> str:
